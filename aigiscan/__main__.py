@@ -1,0 +1,3 @@
+from aigiscan.cli.app import main
+
+main()

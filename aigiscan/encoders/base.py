@@ -1,0 +1,96 @@
+"""What every encoder is: decoded pixels in, named channels out.
+
+An encoder is made by :func:`aigiscan.encoders.create_encoder` from its name. Constructors store their arguments;
+weights are read at the first call that needs them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+CHANNEL_EMBEDDING = "embedding"
+CHANNEL_HEADS = "heads"
+CHANNEL_SIGMA = "sigma"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """How to run an encoder; the second group changes the numbers and is part of the fingerprint.
+
+    device: auto, cpu, cuda, cuda:N, mps. precision: auto, fp32, bf16, fp16.
+    heads: also capture the channels ``heads`` and ``sigma`` (open_clip vision transformers only).
+    pooling: "class" (the class token, as the model does by itself) or "mean" over the last layer's tokens.
+    projection: "projected" into the joint image-text space, or "hidden" (before the projection).
+    normalize: L2-normalise the embedding.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    heads: bool = False
+    pooling: str = "class"
+    projection: str = "projected"
+    normalize: bool = False
+
+    def replace(self, **changes: Any) -> EncoderOptions:
+        """A copy with some fields changed."""
+        return EncoderOptions(**{**asdict(self), **changes})
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSpec:
+    """Shape of one image's entry in a channel (without the image axis) and how a store keeps it."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+class Encoder(ABC):
+    """Pixels → channels.
+
+    ``prepare`` runs in loader workers (threads or processes): it must be thread-safe, deterministic, must not use the
+    model, and returns something small (uint8 arrays where it can). ``encode`` runs in the main thread on a batch.
+    The results of one image must not depend on what else is in the batch (beyond float rounding).
+    """
+
+    #: canonical name; ``create_encoder(encoder.name)`` gives the same encoder again
+    name: str
+    options: EncoderOptions
+
+    @abstractmethod
+    def channels(self) -> dict[str, ChannelSpec]:
+        """The channels ``encode`` returns; always has ``embedding`` with shape (d,)."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be equal for two embeddings to be comparable, as plain JSON values.
+
+        Keys: ``name``, ``weights`` (sha256 or ""), ``preprocessing`` (dict), ``precision``, ``pooling``,
+        ``projection``, ``normalize``. Two encoders with equal fingerprints give the same numbers.
+        """
+
+    @abstractmethod
+    def prepare(self, image: Image) -> Any:
+        """RGB image (upright, any size ≥ 1×1) → the input of one image."""
+
+    @abstractmethod
+    def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
+        """A batch of ``prepare`` results → channel name → array (n, *shape), float32, finite, in order."""
+
+    def columns(self) -> list[str]:
+        """Names of the embedding's columns, ``"<part>:<index>"``, e.g. ``lite:17``; unique within the encoder."""
+        (d,) = self.channels()[CHANNEL_EMBEDDING].shape
+        return [f"{self.name}:{i}" for i in range(d)]
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts → L2-normalised embeddings (n, d) float32 in the joint space; EncoderError where there is no text
+        tower."""
+        from aigiscan.errors import EncoderError
+
+        raise EncoderError(f"encoder {self.name} has no text tower; use an open_clip model or 'mini'")
