@@ -1,0 +1,272 @@
+"""A detector: encoder, equalisation, feature view, classifier and calibration, as one thing that judges images."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aigiscan.detector.calibration import Calibration
+from aigiscan.detector.card import WEIGHTS_NAME, Card, read_card
+from aigiscan.detector.verdict import VERDICT_UNREADABLE, Verdict
+from aigiscan.errors import DetectorError
+from aigiscan.features.views import FeatureView, view_from_saved
+
+if TYPE_CHECKING:
+    from aigiscan.encoders.base import Encoder
+    from aigiscan.images.records import FileFacts, ImageRecord
+
+#: images judged at once: the classifier's cost per call vanishes, and a pipe still sees rows soon
+_JUDGE_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Frozen features → score → verdict. Make one with :func:`aigiscan.fit`, read one with :meth:`load`."""
+
+    card: Card
+    view: FeatureView
+    classifier: Any
+    calibration: Calibration
+
+    # ---- files
+
+    @classmethod
+    def load(cls, path: str | Path) -> Detector:
+        """Read a detector folder, or a shipped detector by its name (``builtin``).
+
+        Raises DetectorError in one line if it is missing, of an unknown format or was changed after it was written.
+        No code from the files is run.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        from aigiscan.classifiers import make_classifier
+
+        folder = resolve_detector(path)
+        card = read_card(folder)
+        try:
+            raw = (folder / WEIGHTS_NAME).read_bytes()
+        except OSError as error:
+            raise DetectorError(f"{folder / WEIGHTS_NAME} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(raw).hexdigest() != card.weights_sha256:
+            raise DetectorError(
+                f"{folder / WEIGHTS_NAME} is not the file its card describes (sha256 differs); "
+                "restore the folder or fit the detector again"
+            )
+        try:
+            arrays = load(raw)
+        except SafetensorError as error:
+            raise DetectorError(f"{folder / WEIGHTS_NAME} is not a safetensors file: {error}") from error
+
+        def part(prefix: str) -> dict[str, np.ndarray]:
+            return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+
+        try:
+            classifier = make_classifier(card.classifier["name"], **card.classifier.get("params", {}))
+            classifier.set_arrays(part("classifier."))
+            calibration = Calibration.from_arrays(part("calibration."))
+            view = view_from_saved(card.view, part("view."))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DetectorError(f"{folder} cannot be read as a detector ({error}); fit it again") from error
+        return cls(card, view, classifier, calibration)
+
+    def save(self, path: str | Path) -> Detector:
+        """Write the detector folder (card and weights) in one step, replacing a detector that is there.
+
+        Returns the detector with the sha256 of its weights in the card. Raises DetectorError if ``path`` is a folder
+        that holds something else, or cannot be written.
+        """
+        from safetensors.numpy import save
+
+        target = Path(path)
+        if target.exists() and not (target / "card.yaml").is_file() and (target.is_file() or any(target.iterdir())):
+            raise DetectorError(f"{target} exists and is not a detector; choose another -o")
+        named = {
+            **{f"classifier.{k}": v for k, v in self.classifier.get_arrays().items()},
+            **{f"calibration.{k}": v for k, v in self.calibration.to_arrays().items()},
+            **{f"view.{k}": v for k, v in self.view.arrays().items()},
+        }
+        raw = save({key: np.ascontiguousarray(value) for key, value in sorted(named.items())})
+        card = replace(self.card, weights_sha256=hashlib.sha256(raw).hexdigest())
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+                made = Path(folder) / "detector"
+                made.mkdir()
+                (made / WEIGHTS_NAME).write_bytes(raw)
+                card.write(made)
+                if target.exists():
+                    for extra in target.iterdir():  # README, notices and plots beside an older version stay
+                        if extra.name not in (WEIGHTS_NAME, "card.yaml"):
+                            shutil.move(extra, made / extra.name)
+                    target.rename(Path(folder) / "old")
+                made.rename(target)
+        except OSError as error:
+            raise DetectorError(f"cannot write the detector {target}: {error.strerror}") from error
+        return replace(self, card=card)
+
+    # ---- encoder
+
+    def make_encoder(self, *, device: str = "auto", precision: str | None = None) -> Encoder:
+        """The detector's encoder, checked against the fingerprint in the card.
+
+        precision: None takes the one it was fitted with, which makes scores comparable; another one is the caller's
+        own risk and only the remaining fingerprint is compared.
+        """
+        from aigiscan.encoders import create_encoder
+        from aigiscan.encoders.base import EncoderOptions
+
+        saved = self.card.encoder
+        options = EncoderOptions(
+            device=device,
+            precision=precision or saved["fingerprint"].get("precision") or "auto",
+            heads="heads" in self.view.channels,
+            **saved.get("options", {}),
+        )
+        encoder = create_encoder(saved["name"], options)
+        self.check_fingerprint(encoder.fingerprint(), f"encoder {encoder.name}", any_precision=precision is not None)
+        return encoder
+
+    def check_fingerprint(self, other: Mapping[str, Any], what: str, *, any_precision: bool = False) -> None:
+        """Raise DetectorError unless ``other`` is the fingerprint the detector was fitted with."""
+        from aigiscan.encoders import compare_fingerprints
+
+        mine, theirs = dict(self.card.encoder["fingerprint"]), dict(other)
+        for ignored in ("equalization", *(["precision"] if any_precision else [])):
+            mine.pop(ignored, None)
+            theirs.pop(ignored, None)
+        differences = compare_fingerprints(mine, theirs)
+        if differences:
+            raise DetectorError(
+                f"detector {self.card.name} was fitted on other features than those of {what}: "
+                f"{'; '.join(differences)}; fit it again or use its own encoder {self.card.encoder['name']}"
+            )
+
+    # ---- judging
+
+    def scores(self, channels: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Channel arrays (n, …) → scores (n,) float64, higher = more likely AI-generated."""
+        return np.asarray(self.classifier.decision_function(self.view.transform(channels)), dtype=np.float64)
+
+    def judge(self, rows: Iterable[Judged]) -> Iterator[Verdict]:
+        """Encoded images, in order → verdicts, in order; those without channels become ``unreadable`` rows."""
+        iterator = iter(rows)
+        while chunk := list(itertools.islice(iterator, _JUDGE_CHUNK)):
+            yield from self._judge_chunk(chunk)
+
+    def _judge_chunk(self, chunk: Sequence[Judged]) -> Iterator[Verdict]:
+        readable = [row for row in chunk if row.views]
+        judged: Iterator[tuple[float, float, float, str, str]] = iter(())
+        if readable:
+            views = range(len(readable[0].views))
+            stacked = [_stack([row.views[i] for row in readable], self.view.channels) for i in views]
+            scores = np.mean([self.scores(channels) for channels in stacked], axis=0)
+            generators = self._generators(stacked[0])
+            judged = zip(
+                scores.tolist(),
+                self.calibration.p_ai(scores).tolist(),
+                self.calibration.p_value(scores).tolist(),
+                (str(v) for v in self.calibration.verdict(scores)),
+                generators if generators is not None else itertools.repeat(""),
+                strict=False,
+            )
+        for row in chunk:
+            facts = row.facts
+            common = {
+                "path": row.record.path,
+                "provenance": facts.provenance,
+                "width": facts.width,
+                "height": facts.height,
+                "format": facts.format,
+                "bytes": facts.bytes,
+                "sha256": facts.sha256,
+            }
+            if not row.views:
+                yield Verdict(verdict=VERDICT_UNREADABLE, error=row.error or "unknown", **common)
+                continue
+            score, p_ai, p_value, verdict, generator = next(judged)
+            yield Verdict(
+                verdict=verdict, score=score, p_ai=p_ai, p_value=p_value,
+                generator=generator if verdict == "ai" else "", **common,
+            )  # fmt: skip
+
+    def _generators(self, channels: Mapping[str, np.ndarray]) -> list[str] | None:
+        """The attributed generator of each image, for classifiers over several generators."""
+        attribute: Callable[[np.ndarray], np.ndarray] | None = getattr(self.classifier, "predict_generator", None)
+        return None if attribute is None else [str(g) for g in attribute(self.view.transform(channels))]
+
+    def scan(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        device: str = "auto",
+        batch_size: int = 32,
+        workers: int | None = None,
+    ) -> Iterator[Verdict]:
+        """Judge files and folders, one verdict per image in sorted path order; bad files are ``unreadable`` rows.
+
+        The same as ``aigiscan scan``: ``for row in Detector.load("builtin").scan("photos"): print(row.verdict)``.
+        """
+        from aigiscan.images.find import find_images
+
+        given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+        records = find_images(given)
+        encoder = self.make_encoder(device=device)
+        yield from self.judge(
+            encode_views(records, encoder, self.card.equalizations, batch_size=batch_size, workers=workers)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One image on its way to a verdict: its channels under each equalisation (empty if unreadable)."""
+
+    record: ImageRecord
+    facts: FileFacts
+    views: tuple[Mapping[str, np.ndarray], ...] = ()
+    error: str = ""
+
+
+def encode_views(
+    records: Sequence[ImageRecord], encoder: Encoder, equalizations: Sequence[str], **options: Any
+) -> Iterator[Judged]:
+    """Run the encoder over the records once per equalisation, side by side and in order."""
+    from aigiscan.images.equalize import Equalization
+    from aigiscan.runner import run
+
+    runs = [
+        run(records, encoder, equalization=Equalization.parse(spec) if spec else None, **options)
+        for spec in (equalizations or [""])
+    ]
+    for rows in zip(*runs, strict=True):
+        first = rows[0]
+        readable = all(row.channels is not None for row in rows)
+        error = next((row.error for row in rows if row.error), "")
+        yield Judged(first.record, first.facts, tuple(row.channels for row in rows) if readable else (), error)
+
+
+def _stack(rows: Sequence[Mapping[str, np.ndarray]], names: Sequence[str]) -> dict[str, np.ndarray]:
+    return {name: np.stack([row[name] for row in rows]) for name in names}
+
+
+def resolve_detector(path: str | Path) -> Path:
+    """A detector folder: the path itself, or a shipped detector of that name."""
+    from aigiscan.encoders.weights import shipped_models_dir
+
+    given = Path(path)
+    if given.exists():
+        return given
+    shipped = shipped_models_dir() / str(path)
+    if str(path) == given.name and (shipped / "card.yaml").is_file():
+        return shipped
+    raise DetectorError(
+        f"there is no detector {path}: give a folder made by `aigiscan fit`, or a name from `aigiscan detectors list`"
+    )

@@ -1,0 +1,135 @@
+"""Labelled images with their channels: what a detector is fitted on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aigiscan.errors import FitError
+
+if TYPE_CHECKING:
+    from aigiscan.encoders.base import Encoder
+    from aigiscan.images.records import FileFacts, ImageRecord
+    from aigiscan.store import EmbeddingStore
+
+_TEXT_FIELDS = ("path", "generator", "family", "group", "source", "split", "format", "sha256")
+
+
+@dataclass(frozen=True)
+class FitTable:
+    """n labelled images: text columns (n,) object arrays, ``label`` (n,) int8 in {0, 1}, channels (n, …).
+
+    fingerprint, encoder: of what made the channels; ``encoder`` holds ``name`` and ``options`` to make it again.
+    equalization: spec of what was done to every picture before it was encoded, "" for nothing.
+    """
+
+    label: np.ndarray
+    text: Mapping[str, np.ndarray]
+    channels: Mapping[str, np.ndarray]
+    encoder: Mapping[str, Any]
+    equalization: str = ""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def sources(self) -> np.ndarray:
+        """What is left out as a whole: the generator of a fake, the source of a photograph (n,) object."""
+        named = np.where(self.label == 1, self.text["generator"], self.text["source"])
+        return np.where(named == "", np.where(self.label == 1, "fake", "real"), named)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """What must stay on one side of a split (n,) object; an image without a group is its own."""
+        return np.where(self.text["group"] == "", self.text["sha256"], self.text["group"])
+
+    def select(self, index: np.ndarray) -> FitTable:
+        """The rows of an index or boolean mask."""
+        return FitTable(
+            self.label[index],
+            {k: v[index] for k, v in self.text.items()},
+            {k: v[index] for k, v in self.channels.items()},
+            self.encoder,
+            self.equalization,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Counts and digest for the card; the digest is over sha256 and label of every image, order-free."""
+        lines = sorted(f"{sha} {label}" for sha, label in zip(self.text["sha256"], self.label, strict=True))
+        real, fake = self.label == 0, self.label == 1
+
+        def counts(values: np.ndarray) -> dict[str, int]:
+            return {str(k): n for k, n in sorted(Counter(values.tolist()).items())}
+
+        return {
+            "images": len(self),
+            "real": int(real.sum()),
+            "fake": int(fake.sum()),
+            "digest": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            "generators": counts(self.sources[fake]),
+            "photo_sources": counts(self.sources[real]),
+            "formats": {
+                "real": counts(self.text["format"][real]),
+                "fake": counts(self.text["format"][fake]),
+            },
+        }
+
+
+def table_from_rows(
+    rows: Iterable[tuple[ImageRecord, FileFacts, Mapping[str, np.ndarray]]],
+    encoder: Encoder,
+    equalization: str = "",
+) -> FitTable:
+    """Encoded, labelled images → table. Raises FitError if there is none."""
+    kept = [row for row in rows if row[0].label is not None]
+    if not kept:
+        raise FitError("no labelled image could be read: nothing to fit on")
+    records, facts, channels = zip(*kept, strict=True)
+    names = list(channels[0])
+    text = {
+        name: [getattr(r, name) for r in records]
+        for name in ("path", "generator", "family", "group", "source", "split")
+    }
+    text |= {name: [getattr(f, name) for f in facts] for name in ("format", "sha256")}
+    return FitTable(
+        np.asarray([r.label for r in records], dtype=np.int8),
+        {name: np.asarray(values, dtype=object) for name, values in text.items()},
+        {name: np.stack([row[name] for row in channels]) for name in names},
+        encoder_entry(encoder.name, encoder.fingerprint()),
+        equalization,
+    )
+
+
+def table_from_store(store: EmbeddingStore, channels: Sequence[str] | None = None) -> FitTable:
+    """The labelled rows of a store. Raises FitError if no row has a label or a channel is missing."""
+    rows = store.rows
+    labelled = np.flatnonzero(np.asarray(rows.label) >= 0)
+    if labelled.size == 0:
+        raise FitError(
+            f"{store.path} has no labelled rows: embed a folder in one of the labelled layouts, or a manifest"
+        )
+    wanted = list(channels or ["embedding"])
+    missing = [name for name in wanted if name not in store.channel_names]
+    if missing:
+        hint = "; embed again with --heads" if "heads" in missing else ""
+        raise FitError(f"{store.path} has no channel {', '.join(missing)}{hint}")
+    fingerprint = dict(store.fingerprint)
+    return FitTable(
+        np.asarray(rows.label)[labelled].astype(np.int8),
+        {name: np.asarray(getattr(rows, name), dtype=object)[labelled] for name in _TEXT_FIELDS},
+        {name: store.read(name, rows=labelled) for name in wanted},
+        encoder_entry(str(fingerprint["name"]), fingerprint),
+        str(fingerprint.get("equalization", "")),
+    )
+
+
+def encoder_entry(name: str, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """The card's ``encoder``: enough to make the encoder again and to compare it."""
+    options = {key: fingerprint[key] for key in ("pooling", "projection", "normalize") if key in fingerprint}
+    kept = {key: value for key, value in fingerprint.items() if key != "equalization"}
+    return {"name": name, "options": options, "fingerprint": kept}

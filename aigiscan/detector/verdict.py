@@ -1,0 +1,41 @@
+"""What is said of one image, and of one file that could not be judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+VERDICT_AI = "ai"
+VERDICT_REAL = "real"
+VERDICT_UNCERTAIN = "uncertain"
+VERDICT_UNREADABLE = "unreadable"
+VERDICTS = (VERDICT_AI, VERDICT_REAL, VERDICT_UNCERTAIN, VERDICT_UNREADABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One row of a report; the fields are the report's columns, in order.
+
+    path: as found. verdict: ``ai``, ``real``, ``uncertain`` or ``unreadable``.
+    p_ai: calibrated probability of being AI-generated, 0–1, under equal numbers of both. score: the classifier's raw
+    score, higher = more likely AI-generated. p_value: split-conformal, the share of calibration photographs (this one
+    counted in) that score at least as high; small = unlike a photograph. All three are None if unreadable.
+    generator: attributed by a multi-class detector, else empty. provenance: what the file itself claims.
+    width, height: pixels as stored. bytes: file size. error: why it is unreadable, else empty.
+    """
+
+    path: str
+    verdict: str
+    p_ai: float | None = None
+    score: float | None = None
+    p_value: float | None = None
+    generator: str = ""
+    provenance: str = ""
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    bytes: int = 0
+    sha256: str = ""
+    error: str = ""
+
+
+REPORT_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict))
