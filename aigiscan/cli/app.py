@@ -12,6 +12,8 @@ import sys
 import typer
 
 from aigiscan import __version__
+from aigiscan.cli.fit import fit
+from aigiscan.cli.scan import scan
 from aigiscan.errors import AigiscanError
 
 app = typer.Typer(
@@ -36,6 +38,11 @@ def _common(
 ) -> None:
     if debug:
         os.environ["AIGISCAN_DEBUG"] = "1"
+
+
+# One line per command; the order is the order of work and of `--help`.
+app.command("scan")(scan)
+app.command("fit")(fit)
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ class Card:
     """Contents of ``card.yaml``; plain values only.
 
     encoder: ``name``, ``options`` (pooling, projection, normalize) and ``fingerprint``. equalizations: what is done to
-    every picture before it is encoded (empty: nothing); with several, the score is the mean over them. view, classifier: kind and
-    parameters. thresholds: the rates asked for, the scores they gave and on how many calibration images. training:
+    every picture before it is encoded (empty: nothing); with several, the score is the mean over them. view, classifier:
+    kind and parameters. thresholds: the rates asked for, the scores they gave and on how many calibration images. training:
     digest and counts per generator, source and format. metrics: ``held_out`` and ``in_distribution``.
     grade: what may be expected ("demonstration grade"). limits: sentences a user must know.
     """
@@ -68,7 +68,8 @@ def read_card(folder: Path) -> Card:
         raise DetectorError(f"{path} is not a detector card: it has no format number")
     if values["format"] != CARD_FORMAT:
         raise DetectorError(
-            f"{path} has format {values['format']}, this version of aigiscan reads {CARD_FORMAT}; update aigiscan or fit again"
+            f"{path} has format {values['format']}, this version of aigiscan reads {CARD_FORMAT}; "
+            "update aigiscan or fit again"
         )
     known = {f.name for f in fields(Card)}
     missing = {"name", "encoder", "view", "classifier"} - set(values)

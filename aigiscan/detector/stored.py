@@ -27,8 +27,9 @@ def judged_from_store(detector: Detector, path: str | Path) -> Iterator[Judged]:
     wanted = detector.card.equalizations or [""]
     if wanted != [equalization]:
         raise DetectorError(
-            f"detector {detector.card.name} judges pictures equalised as {' and '.join(w or 'nothing' for w in wanted)}, "
-            f"store {path} holds {equalization or 'unequalised pictures'}; scan the pictures, or embed them with --equalize"
+            f"detector {detector.card.name} judges pictures equalised as "
+            f"{' and '.join(w or 'nothing' for w in wanted)}, store {path} holds {equalization or 'unequalised pictures'}; "
+            "scan the pictures themselves, or embed them with the same --equalize"
         )
     missing = [name for name in detector.view.channels if name not in store.channel_names]
     if missing:
