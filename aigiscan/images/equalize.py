@@ -1,0 +1,77 @@
+"""One crop, one size, one re-encode for every image, so that file facts cannot give the label away.
+
+Applied before the encoder, in ``fit --equalize`` and in every ``scan`` with a detector fitted so.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from aigiscan.errors import InputError
+
+_HELP = "use steps such as square:224,jpeg:75 (square:N, limit:N with N from 8 to 8192; jpeg:Q with Q from 1 to 100)"
+_RANGES = {"square": (8, 8192), "limit": (8, 8192), "jpeg": (1, 100)}
+
+
+@dataclass(frozen=True, slots=True)
+class Equalization:
+    """A sequence of steps, each a name and a whole number.
+
+    ``square:N``: central square crop, then resized to exactly N×N.
+    ``limit:N``: central square crop, then reduced to N×N if it is larger; smaller ones keep their pixels.
+    ``jpeg:Q``: encoded as baseline JPEG of quality Q with 4:2:0 chroma, and decoded again.
+    """
+
+    steps: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def parse(cls, spec: str) -> Equalization:
+        """``"square:224,jpeg:75"`` → the steps in that order; InputError if it cannot be read."""
+        steps = []
+        for part in spec.split(","):
+            name, _, number = part.strip().lower().partition(":")
+            low, high = _RANGES.get(name, (1, 0))
+            if not number.isascii() or not number.isdigit() or not low <= int(number) <= high:
+                raise InputError(f"equalization {spec!r} not understood at {part.strip()!r}; {_HELP}")
+            steps.append((name, int(number)))
+        return cls(tuple(steps))
+
+    @property
+    def spec(self) -> str:
+        """Canonical text; ``parse(spec)`` gives the same steps."""
+        return ",".join(f"{name}:{number}" for name, number in self.steps)
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """RGB image of any size → RGB image after all steps."""
+        for name, number in self.steps:
+            if name == "jpeg":
+                image = recompress(image, number)
+            else:
+                image = central_square(image)
+                if name == "square" or image.width > number:
+                    # Pillow's bicubic widens its kernel when it reduces, so this is antialiased.
+                    image = image.resize((number, number), Image.Resampling.BICUBIC)
+        return image
+
+
+def central_square(image: Image.Image) -> Image.Image:
+    """The largest central square; an odd pixel is left over at the right or bottom."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def jpeg_bytes(image: Image.Image, quality: int) -> bytes:
+    """Baseline JPEG with 4:2:0 chroma and the standard Huffman tables."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, subsampling=2)
+    return buffer.getvalue()
+
+
+def recompress(image: Image.Image, quality: int) -> Image.Image:
+    """Encoded as JPEG of that quality (1..100) in memory and decoded again."""
+    with Image.open(io.BytesIO(jpeg_bytes(image, quality)), formats=("JPEG",)) as again:
+        return again.convert("RGB")
