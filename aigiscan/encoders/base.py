@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +62,8 @@ class Encoder(ABC):
     #: canonical name; ``create_encoder(encoder.name)`` gives the same encoder again
     name: str
     options: EncoderOptions
+    #: whether ``options.heads`` can be asked for at all
+    has_heads: ClassVar[bool] = False
 
     @abstractmethod
     def channels(self) -> dict[str, ChannelSpec]:

@@ -1,0 +1,70 @@
+"""Fingerprints: whether two sets of embeddings can be compared (DESIGN section 3, trap c)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aigiscan.encoders.base import Encoder, EncoderOptions
+
+#: what the keys of a fingerprint mean to a person; keys not listed are shown as they are
+_WORDS = {"name": "encoder", "weights": "weights (sha256)", "parts": "parts"}
+
+
+def compare_fingerprints(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """What differs between two fingerprints, one readable line per key; an empty list if nothing does.
+
+    Weights of the same sha256 are the same weights wherever the file lies, so a differing path alone is no
+    difference: two names are equal if they agree up to the weights' file and the sha256 agrees.
+    A line starts with the key: ``"precision: bf16 v. fp32"``.
+    """
+    lines = []
+    for key in sorted(set(a) | set(b), key=lambda k: (k != "name", k)):
+        left, right = a.get(key), b.get(key)
+        if left == right or (key == "name" and _same_model(a, b)):
+            continue
+        if key == "parts" and isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+            for one, other in zip(left, right, strict=True):
+                lines += [f"parts: {one.get('name')}: {line}" for line in compare_fingerprints(one, other)]
+            continue
+        lines.append(f"{_WORDS.get(key, key)}: {_short(left)} v. {_short(right)}")
+    return lines
+
+
+def encoder_from_fingerprint(fingerprint: Mapping[str, Any], *, device: str = "auto", heads: bool = False) -> Encoder:
+    """The encoder that gives the numbers of that fingerprint, at its precision; EncoderError if it cannot be had here.
+
+    heads: also capture heads (of the part that has them); it changes no embedding, so no fingerprint tells it.
+    The caller compares the new encoder's fingerprint with the old one: its weights may be others under the same name.
+    """
+    from aigiscan.encoders.concat import ConcatEncoder
+    from aigiscan.encoders.registry import create_encoder, encoder_class
+
+    parts = fingerprint.get("parts")
+    if parts:
+        able = [heads and encoder_class(part["name"]).has_heads for part in parts]
+        if heads and not any(able):
+            able[0] = True  # whose message says that there are none
+        made = [encoder_from_fingerprint(p, device=device, heads=h) for p, h in zip(parts, able, strict=True)]
+        return ConcatEncoder(made)
+    chosen = {key: fingerprint[key] for key in _OPTION_KEYS if fingerprint.get(key)}
+    return create_encoder(fingerprint["name"], EncoderOptions(device=device, heads=heads, **chosen))
+
+
+_OPTION_KEYS = ("precision", "pooling", "projection", "normalize")
+
+
+def _same_model(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two names mean the same weights, seen in two places."""
+    if a.get("parts") and b.get("parts"):
+        return len(a["parts"]) == len(b["parts"])  # the parts are compared one by one
+    same_weights = bool(a.get("weights")) and a.get("weights") == b.get("weights")
+    return same_weights and str(a.get("name")).split("/")[0] == str(b.get("name")).split("/")[0]
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "(not stated)"
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,38 @@
+"""Option checks and small array helpers that several encoders share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aigiscan.encoders.base import EncoderOptions
+from aigiscan.errors import EncoderError
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+POOLINGS = ("class", "mean")
+PROJECTIONS = ("projected", "hidden")
+
+
+def check_options(options: EncoderOptions) -> EncoderOptions:
+    """The options themselves; EncoderError for a value that does not exist."""
+    for field, allowed in (("precision", PRECISIONS), ("pooling", POOLINGS), ("projection", PROJECTIONS)):
+        if getattr(options, field) not in allowed:
+            raise EncoderError(f"{field} {getattr(options, field)!r} does not exist; use one of {', '.join(allowed)}")
+    return options
+
+
+def plain_options(name: str, argument: str, options: EncoderOptions | None) -> EncoderOptions:
+    """Options of an encoder that has neither heads nor towers nor an argument; EncoderError if one is asked for."""
+    options = check_options(options or EncoderOptions())
+    if argument:
+        raise EncoderError(f"encoder {name} takes nothing after the colon, got {argument!r}")
+    if options.heads:
+        raise EncoderError(f"encoder {name} has no attention heads; --heads needs an open_clip vision transformer")
+    if options.projection == "hidden":
+        raise EncoderError(f"encoder {name} has no projection; 'hidden' needs an open_clip model")
+    return options
+
+
+def unit_length(matrix: np.ndarray) -> np.ndarray:
+    """Rows (n, d) scaled to Euclidean length 1; a zero row stays zero."""
+    length = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return matrix / np.maximum(length, np.finfo(np.float32).tiny)

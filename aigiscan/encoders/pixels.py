@@ -1,0 +1,50 @@
+"""PIL image → uint8 array: the resizing that encoders share, safe for any shape of picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+#: beyond this ratio of sides a picture is cut to its centre before it is resized: resizing a 10,000×1 picture to 224
+#: rows would make 2,240,000 columns, of which the crop keeps 224
+MAX_ASPECT = 8
+
+
+def limit_aspect(image: Image.Image, ratio: int = MAX_ASPECT) -> Image.Image:
+    """The central part of a picture whose long side is more than ``ratio`` times the short one; others unchanged."""
+    width, height = image.size
+    if width > ratio * height:
+        left = (width - ratio * height) // 2
+        return image.crop((left, 0, left + ratio * height, height))
+    if height > ratio * width:
+        top = (height - ratio * width) // 2
+        return image.crop((0, top, width, top + ratio * width))
+    return image
+
+
+def resize_and_crop(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
+    """Shorter side to ``size`` pixels (with antialiasing), then the central square."""
+    image = limit_aspect(image)
+    width, height = image.size
+    short = min(width, height)
+    new = (max(size, size * width // short), max(size, size * height // short))
+    if new != image.size:
+        image = image.resize(new, resample)
+    left, top = round((new[0] - size) / 2), round((new[1] - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def central_crop(image: Image.Image, limit: int) -> Image.Image:
+    """At most ``limit`` × ``limit`` pixels around the centre, not resized.
+
+    The offsets are multiples of 8, so that the JPEG block grid of the whole picture keeps its phase in the crop.
+    """
+    width, height = image.size
+    left = max(0, (width - limit) // 2) // 8 * 8
+    top = max(0, (height - limit) // 2) // 8 * 8
+    return image.crop((left, top, min(width, left + limit), min(height, top + limit)))
+
+
+def chw(image: Image.Image) -> np.ndarray:
+    """RGB picture → uint8 array (3, height, width), contiguous."""
+    return np.ascontiguousarray(np.asarray(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1))

@@ -1,0 +1,87 @@
+"""Encoder names: which class reads which name. A new encoder is one class in one file and one line here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+
+from aigiscan.encoders.base import Encoder, EncoderOptions
+from aigiscan.errors import EncoderError
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One line of the registry.
+
+    target: ``"module:Class"``; the class is called as ``Class(argument, options)``, where ``argument`` is what
+    follows the colon in the name ("" if nothing does). usage: how the name is written. about: one line for a list.
+    """
+
+    target: str
+    usage: str
+    about: str
+
+
+ENCODERS: dict[str, Kind] = {
+    "lite": Kind("aigiscan.encoders.lite:LiteEncoder", "lite", "EfficientNet-Lite0 stage statistics (shipped)"),
+    "spam": Kind("aigiscan.encoders.spam:SpamEncoder", "spam", "pixel adjacency statistics (nothing to download)"),
+}
+
+
+def list_encoders() -> dict[str, Kind]:
+    """Kind name → registry line, in the order of the registry."""
+    return dict(ENCODERS)
+
+
+def create_encoder(spec: str, options: EncoderOptions | None = None) -> Encoder:
+    """The encoder of that name; cheap: weights are read when they are first needed.
+
+    spec: a name such as ``"lite"``, ``"open_clip:ViT-L-14/openai"`` (``open_clip:`` may be left out where a "/" tells
+    it), ``"color:hsv"``, or several joined by "+". Raises EncoderError for an unknown name and for options that the
+    encoder does not have (``heads`` where there are no attention heads).
+    """
+    options = options or EncoderOptions()
+    parts = [part.strip() for part in spec.split("+")]
+    if not all(parts):
+        raise EncoderError(f"encoder name {spec!r} is empty or has an empty part; known: {_known()}")
+    if len(parts) == 1:
+        return _create_one(parts[0], options)
+    from aigiscan.encoders.concat import ConcatEncoder
+
+    if options.heads:
+        # "--heads" on a concatenation means: of the part that has heads. Which one that is, only its class knows.
+        able = [encoder_class(part).has_heads for part in parts]
+        if not any(able):
+            raise EncoderError(f"--heads: no part of {spec} has attention heads; one open_clip vision transformer must")
+        chosen = [options if yes else options.replace(heads=False) for yes in able]
+    else:
+        chosen = [options] * len(parts)
+    return ConcatEncoder([_create_one(part, opts) for part, opts in zip(parts, chosen, strict=True)])
+
+
+def _split(part: str) -> tuple[str, str]:
+    """Name of one encoder → registry key, argument."""
+    kind, _, argument = part.partition(":")
+    if kind in ENCODERS:
+        return kind, argument
+    if "open_clip" in ENCODERS and ("/" in part or kind in ("hf-hub", "local-dir")):
+        return "open_clip", part
+    raise EncoderError(f"no encoder is called {part!r}; known: {_known()}")
+
+
+def encoder_class(part: str) -> type[Encoder]:
+    """The class that reads this name of one encoder; imports its module, loads nothing."""
+    kind, _ = _split(part)
+    module, name = ENCODERS[kind].target.split(":")
+    found: type[Encoder] = getattr(import_module(module), name)
+    return found
+
+
+def _create_one(part: str, options: EncoderOptions) -> Encoder:
+    _, argument = _split(part)
+    encoder: Encoder = encoder_class(part)(argument, options)  # type: ignore[call-arg]
+    return encoder
+
+
+def _known() -> str:
+    return ", ".join(kind.usage for kind in ENCODERS.values())
