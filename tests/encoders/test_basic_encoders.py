@@ -96,6 +96,23 @@ def test_lite_weights_classify_as_imagenet_does() -> None:
     assert best == [985, 698]
 
 
+def test_folding_changes_no_feature() -> None:
+    import timm
+    import torch
+
+    from aigiscan.encoders import lite
+    from aigiscan.encoders.weights import load_weights
+
+    plain = timm.create_model("efficientnet_lite0", pretrained=False, bn_eps=lite.BN_EPSILON).eval()
+    plain.load_state_dict(
+        {k: v.float() if v.is_floating_point() else v for k, v in load_weights(lite._weights_file()).items()}
+    )
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        folded = lite._statistics(lite._load(torch.device("cpu"), "fp32"), x)
+        torch.testing.assert_close(folded, lite._statistics(plain, x), atol=1e-4, rtol=1e-4)
+
+
 def test_concatenation_is_its_parts_side_by_side() -> None:
     picture = noise(60, 50)
     both, lite, spam = (create_encoder(n) for n in ("lite+spam", "lite", "spam"))
