@@ -1,0 +1,97 @@
+"""The one loop that embed and scan share: files → decoded batches → encoder → rows in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from aigiscan.encoders.base import Encoder
+from aigiscan.images.decode import DEFAULT_MAX_PIXELS
+from aigiscan.images.equalize import Equalization
+from aigiscan.images.records import FileFacts, ImageRecord
+from aigiscan.loader import Cache, Loaded, Loader, default_workers
+
+# A group is at most one batch for the encoder and the rows without work for it (cached, unreadable) in between; with
+# all heads of a ViT-L/14 this many cached rows are 50 MB.
+_MAX_GROUP = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One image after the encoder: channels (name → array of the channel's shape, float32) or the reason why not.
+
+    reused: the channels come from the cache.
+    """
+
+    record: ImageRecord
+    facts: FileFacts
+    channels: Mapping[str, np.ndarray] | None = None
+    error: str = ""
+    reused: bool = False
+
+
+def run(records: Iterable[ImageRecord], encoder: Encoder, **options: Any) -> Iterator[Encoded]:
+    """Encode images; one :class:`Encoded` per record, in the order of the records. Options: :func:`run_batches`."""
+    return chain.from_iterable(run_batches(records, encoder, **options))
+
+
+def run_batches(
+    records: Iterable[ImageRecord],
+    encoder: Encoder,
+    *,
+    batch_size: int = 32,
+    workers: int | None = None,
+    equalization: Equalization | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    cache: Cache | None = None,
+) -> Iterator[list[Encoded]]:
+    """As :func:`run`, in lists that end where a batch of the encoder ends: what a store keeps as finished work.
+
+    workers: loader threads, None for one per core (at most 16); 0 loads in this thread. Two batches are read ahead,
+    so memory does not grow with the number of records, which may come from a generator. A file that cannot be read or
+    prepared becomes a row with ``error``; an exception of ``encoder.encode`` is raised. Ctrl-C, or closing the
+    generator, stops the threads.
+    """
+    workers = default_workers() if workers is None else workers
+    loader = Loader(encoder, equalization, max_pixels, cache)
+    loaded = loader.load_all(records, workers, ahead=2 * batch_size + workers)
+    group: list[Loaded] = []
+    waiting = 0
+    try:
+        for item in loaded:
+            group.append(item)
+            waiting += item.to_encode
+            if waiting == batch_size or len(group) == max(batch_size, _MAX_GROUP):
+                yield _encode(group, encoder, cache)
+                group, waiting = [], 0
+        if group:
+            yield _encode(group, encoder, cache)
+    finally:
+        loaded.close()
+
+
+def _encode(group: list[Loaded], encoder: Encoder, cache: Cache | None) -> list[Encoded]:
+    inputs = [item.input for item in group if item.to_encode]
+    rows = [item.row for item in group if item.row >= 0]
+    fresh = _rows(encoder.encode(inputs), len(inputs)) if inputs else iter(())
+    known = _rows(cache.read_rows(rows), len(rows)) if cache is not None and rows else iter(())
+    return [_finish(item, known if item.row >= 0 else fresh) for item in group]
+
+
+def _rows(channels: Mapping[str, np.ndarray], n: int) -> Iterator[dict[str, np.ndarray]]:
+    for name, values in channels.items():
+        assert len(values) == n, f"channel {name} has {len(values)} rows for {n} images"
+    return ({name: values[i] for name, values in channels.items()} for i in range(n))
+
+
+def _finish(item: Loaded, channels: Iterator[dict[str, np.ndarray]]) -> Encoded:
+    if item.error:
+        return Encoded(item.record, item.facts, error=item.error)
+    found = next(channels)
+    if item.row < 0 and not all(np.isfinite(values).all() for values in found.values()):
+        return Encoded(item.record, item.facts, error="the encoder's numbers are not finite; try --precision fp32")
+    return Encoded(item.record, item.facts, found, reused=item.row >= 0)

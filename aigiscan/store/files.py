@@ -1,0 +1,140 @@
+"""Files and names: where the parts of a store lie, and how a file appears whole or not at all.
+
+A store ``S.h5`` is one file. While it is being written there is a folder ``S.h5.parts`` beside it that holds immutable
+parts; a store given as a folder is such a folder of parts alone. Names sort in the order of writing:
+
+- ``g000003.h5``: what session 3 wrote, finished;
+- ``g000003-000007.h5``: the seventh part of session 3, which has not finished (or was killed);
+- ``*.tmp``: half-written, to be ignored and removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aigiscan.errors import StoreError
+
+_PART = re.compile(r"g(\d{6})(?:-(\d{6}))?\.h5")
+TMP_SUFFIX = ".tmp"
+H5_SUFFIXES = (".h5", ".hdf5")
+
+
+def is_folder_store(path: Path) -> bool:
+    """Whether ``path`` names a folder of parts (it is one, or it does not look like an HDF5 file's name)."""
+    return path.is_dir() or (not path.exists() and path.suffix.lower() not in H5_SUFFIXES)
+
+
+def parts_folder(path: Path) -> Path:
+    """The folder that holds the parts of the store ``path``."""
+    return path if is_folder_store(path) else path.with_name(path.name + ".parts")
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether there is a store of that name: an HDF5 file (finished or not), or a folder of parts."""
+    place = Path(path)
+    if place.is_dir():
+        return bool(list_parts(place))
+    return place.suffix.lower() in H5_SUFFIXES and (place.is_file() or bool(list_parts(parts_folder(place))))
+
+
+def part_name(session: int, number: int | None = None) -> str:
+    """File name of a part; without a number that of a finished session."""
+    return f"g{session:06d}.h5" if number is None else f"g{session:06d}-{number:06d}.h5"
+
+
+def part_key(name: str) -> tuple[int, int | None]:
+    """(session, number) of a part's file name; number is None for a finished session."""
+    match = _PART.fullmatch(name)
+    if match is None:
+        raise ValueError(f"not the name of a part: {name}")
+    return int(match[1]), None if match[2] is None else int(match[2])
+
+
+def list_parts(folder: Path) -> list[Path]:
+    """Parts of a folder in the order of writing. The finished part of a session comes before what is left over of it,
+    which holds the same rows (a kill came between renaming and clearing up)."""
+    try:
+        names = [name for name in os.listdir(folder) if _PART.fullmatch(name)]
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(names, key=lambda n: (part_key(n)[0], part_key(n)[1] or 0))]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable; not every system can (then the file is still whole)."""
+    try:
+        fd = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def replacing(path: Path, tmp_folder: Path | None = None) -> Iterator[Path]:
+    """Give a temporary name on the same file system; on success it is fsynced and renamed to ``path``, else removed.
+
+    The name is unique, because two workers may be writing the same part (one of them given up for lost).
+    """
+    tmp = (tmp_folder or path.parent) / f"{path.name}.{uuid.uuid4().hex[:12]}{TMP_SUFFIX}"
+    try:
+        yield tmp
+        fd = os.open(tmp, os.O_RDWR)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        tmp.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        tmp.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write bytes so that a kill or a power cut leaves the old file or the new one."""
+    with replacing(path) as tmp, open(tmp, "wb") as file:
+        file.write(data)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove half-written files of killed writers; only the owner of the lock may call this."""
+    for name in os.listdir(folder):
+        if name.endswith(TMP_SUFFIX):
+            (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals while writing into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {_reason(error)}; finished images are kept, run again") from error
+
+
+def _reason(error: OSError) -> str:
+    number = error.errno
+    if number is None:  # HDF5 gives its own text with the number inside
+        match = re.search(r"errno = (\d+)", str(error))
+        number = int(match[1]) if match else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; make room"
+    if number == errno.EFBIG:
+        return "the file would be larger than allowed here (ulimit -f, or the file system's limit)"
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "no permission to write there; choose another place"
+    if number is not None:
+        return os.strerror(number)
+    return str(error).splitlines()[0]

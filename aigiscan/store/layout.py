@@ -1,0 +1,147 @@
+"""What a store file looks like inside: its columns, its channels, its attributes. docs/store.md says it in words."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+
+from aigiscan import __version__
+from aigiscan.encoders.base import ChannelSpec
+from aigiscan.errors import StoreError
+
+FORMAT = 1
+
+#: columns of the row table, in order: numpy dtype, or "text" (stored with a fixed width) or "long text" (variable)
+COLUMNS: dict[str, str] = {
+    "path": "long text",
+    "sha256": "text",
+    "label": "int8",
+    "generator": "text",
+    "family": "text",
+    "group": "text",
+    "split": "text",
+    "source": "text",
+    "caption": "long text",
+    "width": "int32",
+    "height": "int32",
+    "format": "text",
+    "bytes": "int64",
+    "mtime_ns": "int64",
+    "provenance": "text",
+}
+FAILURE_COLUMNS: dict[str, str] = {"path": "long text", "error": "long text"}
+DROPPED_COLUMNS: dict[str, str] = {"path": "long text"}
+
+ROWS, FAILURES, DROPPED = "rows", "failures", "dropped"
+TABLES: dict[str, dict[str, str]] = {ROWS: COLUMNS, FAILURES: FAILURE_COLUMNS, DROPPED: DROPPED_COLUMNS}
+#: names a channel cannot have, because tables have them
+RESERVED = frozenset(TABLES)
+
+# One vector channel is cut into blocks of columns, so that one component over all images does not read the others;
+# eight float32 columns x 1,024 images are 32 KiB, large enough to read whole rows at the speed of the disk.
+VECTOR_CHUNK = (1024, 8)
+# One head over all images: its d_head numbers x 512 images (64 KiB at d_head 64 and float16).
+HEADS_CHUNK_ROWS = 512
+
+
+def chunk_shape(n: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Chunk of a channel (n, \\*shape): few images' worth of padding at the end, one head or few columns wide."""
+    target = HEADS_CHUNK_ROWS if len(shape) > 1 else VECTOR_CHUNK[0]
+    pieces = max(1, math.ceil(n / target))
+    rows = max(1, math.ceil(n / pieces))
+    if not shape:
+        return (rows,)
+    if len(shape) == 1:
+        return rows, max(1, min(VECTOR_CHUNK[1], shape[0]))
+    return rows, *([1] * (len(shape) - 1)), shape[-1]
+
+
+def column_dtype(kind: str, width: int) -> Any:
+    """HDF5 type of a column; text is UTF-8 bytes (paths: the bytes of the file system)."""
+    if kind == "long text":
+        return h5py.string_dtype("utf-8")
+    if kind == "text":
+        return h5py.string_dtype("utf-8", max(1, width))
+    return np.dtype(kind)
+
+
+def create_table(parent: h5py.Group, table: str, columns: Mapping[str, np.ndarray]) -> None:
+    """Write one table: ``columns`` are numeric arrays or object arrays of bytes."""
+    group = parent.create_group(table)
+    for name, kind in TABLES[table].items():
+        write_column(group, name, kind, columns[name])
+
+
+def write_column(group: h5py.Group, name: str, kind: str, values: np.ndarray) -> None:
+    """One column as a dataset without time stamps, so that equal content gives equal bytes."""
+    width = max((len(v) for v in values), default=1) if kind == "text" else 0
+    dtype = column_dtype(kind, width)
+    dataset = group.create_dataset(name, shape=(len(values),), dtype=dtype, track_times=False)
+    if len(values):
+        # the view carries h5py's mark for UTF-8, without which HDF5 refuses to convert
+        dataset[...] = values.astype(f"S{max(1, width)}").view(dtype) if kind == "text" else values
+
+
+def create_channel(parent: h5py.Group, name: str, n: int, spec: ChannelSpec) -> h5py.Dataset:
+    """An empty channel dataset (n, \\*shape) in the chunking of this format; every element will be written once."""
+    return parent.create_dataset(
+        name,
+        shape=(n, *spec.shape),
+        dtype=spec.dtype,
+        chunks=chunk_shape(n, spec.shape),
+        maxshape=(None, *spec.shape),
+        track_times=False,
+    )
+
+
+def write_header(file: h5py.File, fingerprint: Mapping[str, Any], specs: Mapping[str, ChannelSpec]) -> None:
+    """Format number, encoder fingerprint, channel list and versions as attributes of the file."""
+    file.attrs["format"] = FORMAT
+    file.attrs["fingerprint"] = json.dumps(fingerprint, sort_keys=True, ensure_ascii=False)
+    file.attrs["channels"] = json.dumps({k: [list(s.shape), s.dtype] for k, s in sorted(specs.items())})
+    file.attrs["versions"] = json.dumps(
+        {
+            "aigiscan": __version__,
+            "h5py": h5py.version.version,
+            "hdf5": h5py.version.hdf5_version,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        }
+    )
+
+
+def read_header(file: h5py.File, path: str) -> tuple[dict[str, Any], dict[str, ChannelSpec], dict[str, str]]:
+    """Fingerprint, channels and versions of an open file; StoreError if it is not a store of this format."""
+    if "format" not in file.attrs or "fingerprint" not in file.attrs:
+        raise StoreError(f"{path} is an HDF5 file but not an aigiscan store; give another name")
+    if int(file.attrs["format"]) > FORMAT:
+        raise StoreError(
+            f"{path} has store format {int(file.attrs['format'])}, this aigiscan reads up to {FORMAT}; upgrade aigiscan"
+        )
+    specs = {k: ChannelSpec(tuple(shape), dtype) for k, (shape, dtype) in json.loads(file.attrs["channels"]).items()}
+    return json.loads(file.attrs["fingerprint"]), specs, json.loads(file.attrs["versions"])
+
+
+def check_specs(specs: Mapping[str, ChannelSpec]) -> None:
+    """Refuse channels that a file cannot hold under their own name."""
+    for name in specs:
+        if name in RESERVED or "/" in name or not name:
+            raise StoreError(f"a channel cannot be called '{name}'; rename it")
+
+
+def encode_text(values: list[str]) -> np.ndarray:
+    """Strings → object array of bytes; surrogate escapes become the file system's own bytes again."""
+    out = np.empty(len(values), dtype=object)
+    out[:] = [v.encode("utf-8", "surrogateescape") for v in values]
+    return out
+
+
+def decode_text(value: bytes) -> str:
+    """The inverse of :func:`encode_text` for one value."""
+    return value.decode("utf-8", "surrogateescape")
