@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 #: name → "module:class"; adding a classifier is a file and a line here
 CLASSIFIERS: dict[str, str] = {
     "logistic": "aigiscan.classifiers.logistic:LogisticClassifier",
+    "residual": "aigiscan.classifiers.residual:ResidualClassifier",
+    "svm": "aigiscan.classifiers.svm:SVMClassifier",
+    "knn": "aigiscan.classifiers.knn:NearestNeighbourClassifier",
+    "mlp": "aigiscan.classifiers.neural:MLPClassifier",
+    "linear-bce": "aigiscan.classifiers.neural:LinearBCEClassifier",
+    "zero-shot": "aigiscan.classifiers.zero_shot:ZeroShotClassifier",
+    "tip-adapter": "aigiscan.classifiers.tip_adapter:TipAdapterClassifier",
+    "tip-adapter-f": "aigiscan.classifiers.tip_adapter:TipAdapterFClassifier",
+    "multiclass-svm": "aigiscan.classifiers.multiclass:MulticlassSVM",
+    "multiclass-mlp": "aigiscan.classifiers.multiclass:MulticlassMLP",
+    "stacking": "aigiscan.classifiers.stacking:StackingClassifier",
+    "pairs": "aigiscan.classifiers.pairs:PairClassifier",
 }
 
 

@@ -122,6 +122,12 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
+def unit_rows(X: Array) -> Array:
+    """Rows scaled to length 1; rows of zeros stay zeros."""
+    length = np.linalg.norm(X, axis=1, keepdims=True)
+    return X / np.where(length == 0.0, 1.0, length)
+
+
 class LinearProbe(ProbeClassifier):
     """Score = X · coef_ + intercept_, always in the units of the features given (standardising is folded in).
 
@@ -140,7 +146,7 @@ class LinearProbe(ProbeClassifier):
 
 
 class Scaler:
-    """Weighted mean and standard deviation of each column; constant columns are left at scale 1.
+    """Weighted mean and standard deviation of each column; a column that is constant in the data is made to vanish.
 
     ``Scaler.none(d)`` changes nothing.
     """
@@ -155,8 +161,10 @@ class Scaler:
         share = weight / weight.sum()
         mean = share @ X
         scale = np.sqrt(np.maximum(share @ np.square(X - mean), 0.0))
-        # A constant column has rounding noise for a spread: dividing by it would blow the noise up.
-        scale[scale <= 1e-9 * np.maximum(np.abs(mean), 1e-30)] = 1.0
+        # A constant column has rounding noise for a spread, which dividing would blow up, and its weight would be
+        # whatever training began with: an image in which it is not constant must not be judged by that.
+        scale[scale <= 1e-9 * np.abs(mean)] = 1e30
+        scale[scale == 0.0] = 1e30
         return cls(mean if centre else np.zeros_like(mean), scale)
 
     @classmethod

@@ -1,0 +1,76 @@
+"""Zero-shot classification by text: no training, the class whose words are nearer (Saland's report, section 2.10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from aigiscan.classifiers.base import Array, ProbeClassifier, UnfitDataError, unit_rows
+
+#: the report's two classes, each in a few wordings; their embeddings are averaged
+PROMPTS_REAL = ("a real image", "a photograph", "a photo taken with a camera")
+PROMPTS_FAKE = ("a generated image", "an AI-generated image", "an image made by a generative model")
+
+
+def prompt_features(
+    encode_text: Callable[[Sequence[str]], NDArray], prompts_real: Sequence[str], prompts_fake: Sequence[str]
+) -> Array:
+    """Prompts of both classes → (2, d) unit vectors, real then fake: the mean over each class's prompts."""
+    rows = [unit_rows(np.asarray(encode_text(list(p)), np.float64)).mean(axis=0) for p in (prompts_real, prompts_fake)]
+    return unit_rows(np.stack(rows))
+
+
+class TextPriorMixin:
+    """The text features of both classes, for classifiers that use them."""
+
+    n_features_in_: int
+
+    def _checked_text(self, text_features: ArrayLike) -> Array:
+        text = np.asarray(text_features, dtype=np.float64)
+        if text.shape != (2, self.n_features_in_):
+            raise UnfitDataError(
+                f"text features have shape {text.shape}, images {self.n_features_in_} columns: "
+                "use the whole embedding of an encoder with a text tower"
+            )
+        if not np.isfinite(text).all():
+            raise UnfitDataError("text features hold NaN or infinite numbers")
+        return unit_rows(text)
+
+
+class ZeroShotClassifier(TextPriorMixin, ProbeClassifier):
+    """Score = s · (cos(image, fake words) − cos(image, real words)); the images of ``fit`` are only checked.
+
+    prompts_real, prompts_fake: what :func:`prompt_features` encodes for ``fit``. scale: s, CLIP's own logit scale.
+    """
+
+    needs_text = True
+    _arrays = ("text_",)
+
+    def __init__(
+        self,
+        prompts_real: Sequence[str] = PROMPTS_REAL,
+        prompts_fake: Sequence[str] = PROMPTS_FAKE,
+        scale: float = 100.0,
+    ) -> None:
+        self.prompts_real = prompts_real
+        self.prompts_fake = prompts_fake
+        self.scale = scale
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        text_features: ArrayLike | None = None,
+    ) -> ZeroShotClassifier:
+        """Take over the text features (2, d), real then fake; FitError without them."""
+        self._check_fit(X, y, sample_weight)
+        if text_features is None:
+            raise UnfitDataError("zero-shot needs an encoder with a text tower: an open_clip model or 'mini'")
+        self.text_ = self._checked_text(text_features)
+        return self
+
+    def _decide(self, X: Array) -> Array:
+        return self.scale * (unit_rows(X) @ (self.text_[1] - self.text_[0]))
