@@ -307,32 +307,38 @@ def test_paper_grid_skips_only_what_would_be_the_same():
     assert short.log_loss != enough.log_loss
 
 
-@pytest.mark.parametrize("name", ["logistic", "mlp", "linear-bce", "tip-adapter-f", "knn"])
+def one_column(column, seed, n=200):
+    rng = np.random.default_rng(seed)
+    y = np.tile([0, 1], n // 2)
+    X = rng.normal(size=(n, 6)) * 0.5
+    X[:, 0] += 1.5
+    X[:, column] += 1.5 * (2 * y - 1)
+    return X, y
+
+
+@pytest.mark.parametrize("name", ["logistic", "knn"])
 def test_continued_training_learns_the_second_and_keeps_the_first(name):
-    rng = np.random.default_rng(0)
-
-    def data(column, n=200):
-        y = np.tile([0, 1], n // 2)
-        X = rng.normal(size=(n, 6)) * 0.5
-        X[:, 0] += 1.5
-        X[:, column] += 1.5 * (2 * y - 1)
-        return X, y
-
-    fast = (
-        {"epochs": 10, "learning_rate": 0.01, "batch_size": 32}
-        if name in ("mlp", "linear-bce", "tip-adapter-f")
-        else {}
-    )
-    first = make_classifier(name, **fast).fit(*data(2))
+    first = make_classifier(name).fit(*one_column(2, 0))
     before = first.decision_function(np.eye(6))
-    further, afresh = fit_from(first, *data(4)), make_classifier(name, **fast).fit(*data(4))
-    X, y = data(4)
-    assert roc_auc_score(y, further.decision_function(X)) > 0.8
-    X, y = data(2)
-    assert roc_auc_score(y, further.decision_function(X)) > roc_auc_score(y, afresh.decision_function(X)) + 0.05
-    X, y = data(4)
-    assert roc_auc_score(y, first.decision_function(X)) < 0.7
+    further = fit_from(first, *one_column(4, 1))
+    for column in (2, 4):
+        X, y = one_column(column, 2)
+        assert roc_auc_score(y, further.decision_function(X)) > 0.85
+    X, y = one_column(4, 3)
+    assert roc_auc_score(y, first.decision_function(X)) < 0.75
     assert np.array_equal(before, first.decision_function(np.eye(6)))  # a copy went on
+
+
+@pytest.mark.parametrize("name", ["mlp", "linear-bce", "tip-adapter-f"])
+def test_continued_gradient_training_starts_where_the_first_ended(name):
+    params = {"epochs": 10, "learning_rate": 0.02, "batch_size": 32}
+    first = make_classifier(name, **params).fit(*one_column(2, 0))
+    X, y = one_column(4, 1)
+    learned = fit_from(first, X, y)
+    assert roc_auc_score(y, learned.decision_function(X)) > 0.95
+    assert roc_auc_score(y, first.decision_function(X)) < 0.75
+    first.epochs, first.learning_rate = 1, 1e-5
+    assert fit_from(first, X, y).decision_function(X) == pytest.approx(first.decision_function(X), abs=0.05)
 
 
 def test_continued_training_refuses_what_it_cannot():
