@@ -12,6 +12,8 @@ import sys
 import typer
 
 from aigiscan import __version__
+from aigiscan.cli import stores
+from aigiscan.cli.embed import embed
 from aigiscan.cli.fit import fit
 from aigiscan.cli.scan import scan
 from aigiscan.errors import AigiscanError
@@ -43,6 +45,8 @@ def _common(
 # One line per command; the order is the order of work and of `--help`.
 app.command("scan")(scan)
 app.command("fit")(fit)
+app.command("embed")(embed)
+app.add_typer(stores.app, name="stores")
 
 
 def main() -> None:

@@ -11,12 +11,14 @@ parts; a store given as a folder is such a folder of parts alone. Names sort in 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from aigiscan.errors import StoreError
 
@@ -102,9 +104,76 @@ def replacing(path: Path, tmp_folder: Path | None = None) -> Iterator[Path]:
         raise
 
 
-def write_whole(path: Path, data: bytes) -> None:
+class DeferringFile(io.RawIOBase):
+    """A file for HDF5 to write to that remembers the system's first refusal instead of reporting it.
+
+    HDF5 cannot close a file whose writes fail, and crashes the process at its end (seen with HDF5 2.0 on a full disk).
+    After a refusal this file swallows what comes; :meth:`check` raises the refusal where the writer can deal with it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._raw = open(path, "w+b", buffering=0)  # noqa: SIM115 (closed by close)
+        self._refusal: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the first refusal, if there was one."""
+        if self._refusal is not None:
+            raise self._refusal
+
+    def write(self, data: Any) -> int:
+        """Write all of ``data``."""
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view) and self._refusal is None:
+            try:
+                done += self._raw.write(view[done:]) or 0
+            except OSError as error:
+                self._refusal = error
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read at the current position."""
+        return self._raw.readinto(buffer) or 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the position."""
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The position."""
+        return self._raw.tell()
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length."""
+        if self._refusal is None:
+            try:
+                return self._raw.truncate(size)
+            except OSError as error:
+                self._refusal = error
+        return size or 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raw.close()
+        super().close()
+
+
+def write_whole(path: Path, data: bytes, tmp_folder: Path | None = None) -> None:
     """Write bytes so that a kill or a power cut leaves the old file or the new one."""
-    with replacing(path) as tmp, open(tmp, "wb") as file:
+    with replacing(path, tmp_folder) as tmp, open(tmp, "wb") as file:
         file.write(data)
 
 
@@ -121,7 +190,7 @@ def explaining(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {_reason(error)}; finished images are kept, run again") from error
+        raise StoreError(f"cannot write {path}: {_reason(error)}") from error
 
 
 def _reason(error: OSError) -> str:
@@ -130,9 +199,9 @@ def _reason(error: OSError) -> str:
         match = re.search(r"errno = (\d+)", str(error))
         number = int(match[1]) if match else None
     if number in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full; make room"
+        return "the disk is full; make room and run again, finished images are kept"
     if number == errno.EFBIG:
-        return "the file would be larger than allowed here (ulimit -f, or the file system's limit)"
+        return "the file would be larger than allowed here (ulimit -f, or the file system's limit); finished images are kept"
     if number in (errno.EROFS, errno.EACCES, errno.EPERM):
         return "no permission to write there; choose another place"
     if number is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.store import layout
-from aigiscan.store.files import list_parts, replacing
+from aigiscan.store.files import DeferringFile, replacing
 from aigiscan.store.part import Part
 
 
@@ -117,64 +117,20 @@ def write_union(
     Memory: one column of a table, or one row of chunks of a channel.
     """
     n = union.count(layout.ROWS)
-    with replacing(target, tmp_folder) as tmp, h5py.File(tmp, "w", locking="best-effort") as file:
-        layout.write_header(file, fingerprint, specs)
-        for table, columns in layout.TABLES.items():
-            group = file.create_group(table)
-            wanted = table != layout.DROPPED or keep_dropped
-            for name, kind in columns.items():
-                values = union.column(table, name) if wanted else np.empty(0, dtype=object)
-                layout.write_column(group, name, kind, values)
-        for name, spec in sorted(specs.items()):
-            dataset = layout.create_channel(file, name, n, spec)
-            step = dataset.chunks[0]
-            for start in range(0, n, step):
-                rows = np.arange(start, min(n, start + step))
-                dataset[start : start + len(rows)] = union.read(name, rows)
-
-
-def publish_index(store: Path, folder: Path, fingerprint: Mapping[str, Any], specs: Mapping[str, ChannelSpec]) -> None:
-    """Write ``store`` as a small file whose datasets are views (HDF5 virtual datasets) of the parts in ``folder``, so
-    that an unfinished store is readable with h5py alone. Its rows are in the order of writing."""
-    parts = [Part(path) for path in list_parts(folder)]
-    try:
-        with replacing(store, folder) as tmp, h5py.File(tmp, "w", locking="best-effort") as file:
+    with replacing(target, tmp_folder) as tmp, closing(DeferringFile(tmp)) as disk:
+        with h5py.File(disk, "w") as file:
             layout.write_header(file, fingerprint, specs)
-            file.attrs["unfinished"] = len(parts)
             for table, columns in layout.TABLES.items():
-                counts = [p.count(table) for p in parts]
+                group = file.create_group(table)
+                wanted = table != layout.DROPPED or keep_dropped
                 for name, kind in columns.items():
-                    width = max((p.file[f"{table}/{name}"].dtype.itemsize for p in parts), default=1)
-                    _view(file, f"{table}/{name}", (), layout.column_dtype(kind, width), parts, counts, folder.name)
-            counts = [p.n_rows for p in parts]
+                    values = union.column(table, name) if wanted else np.empty(0, dtype=object)
+                    layout.write_column(group, name, kind, values)
             for name, spec in sorted(specs.items()):
-                _view(file, name, spec.shape, np.dtype(spec.dtype), parts, counts, folder.name)
-    finally:
-        for part in parts:
-            part.close()
-
-
-def _view(
-    file: h5py.File,
-    name: str,
-    shape: tuple[int, ...],
-    dtype: Any,
-    parts: Sequence[Part],
-    counts: Sequence[int],
-    folder: str,
-) -> None:
-    n = sum(counts)
-    if n == 0:
-        file.create_dataset(name, shape=(0, *shape), dtype=dtype, track_times=False)
-        return
-    view = h5py.VirtualLayout((n, *shape), dtype)
-    start = 0
-    for part, count in zip(parts, counts, strict=True):
-        if count:
-            # relative to the folder of the index, so that both can be moved together
-            source = h5py.VirtualSource(
-                os.path.join(folder, part.path.name), name, part.file[name].shape, dtype=part.file[name].dtype
-            )
-            view[start : start + count] = source
-            start += count
-    file.create_virtual_dataset(name, view)
+                dataset = layout.create_channel(file, name, n, spec)
+                step = dataset.chunks[0]
+                for start in range(0, n, step):
+                    disk.check()
+                    rows = np.arange(start, min(n, start + step))
+                    dataset[start : start + len(rows)] = union.read(name, rows)
+        disk.check()

@@ -28,11 +28,12 @@ from aigiscan.store.files import (
     sync_folder,
     write_whole,
 )
+from aigiscan.store.index import PartInfo, describe, publish_index
 from aigiscan.store.lock import WriterLock
 from aigiscan.store.lookup import StoreCache
 from aigiscan.store.part import Part, build_part
 from aigiscan.store.reader import EmbeddingStore
-from aigiscan.store.union import publish_index, unite, write_union
+from aigiscan.store.union import unite, write_union
 
 # A part is written once a second: with its fsync that costs well under 1 % of the time, and loses a second to a kill.
 FLUSH_SECONDS = 1.0
@@ -84,6 +85,8 @@ class StoreWriter:
         self._buffer = PartBuffer(self.channels)
         self._session, self._number = 1, 0
         self._levels: dict[int, list[Path]] = {}
+        self._infos: dict[Path, PartInfo] = {}
+        self._interval = flush_seconds
         self._written = False
         self._last_flush = time.monotonic()
         self.store: EmbeddingStore | None = None  #: what was there at the start
@@ -140,9 +143,11 @@ class StoreWriter:
 
         different = compare_fingerprints(store.fingerprint, self.fingerprint)
         if different:
+            old, new = store.fingerprint.get("name"), self.fingerprint.get("name")
+            detail = "" if old != new else f" ({'; '.join(different)})"
             raise StoreError(
-                f"{self.path} was made by encoder '{store.fingerprint.get('name')}' and this run uses "
-                f"'{self.fingerprint.get('name')}': {'; '.join(different)}; give another store or the same encoder"
+                f"{self.path} was made by encoder '{old}' and this run uses '{new}'{detail}; "
+                "give another store or the same encoder and options"
             )
         if store.channels != self.channels:
             raise StoreError(
@@ -227,7 +232,7 @@ class StoreWriter:
                     continue
                 self._forget_moved(row)
             self._buffer.add(row)
-        due = time.monotonic() - self._last_flush >= self._flush_seconds
+        due = time.monotonic() - self._last_flush >= self._interval
         if len(self._buffer) and (due or self._buffer.bytes >= self._flush_bytes):
             with explaining(self.path):
                 self.flush()
@@ -247,22 +252,35 @@ class StoreWriter:
             self._buffer.drop(path)
         return len(gone)
 
+    def slices(self, records: Sequence[ImageRecord], size: int) -> Iterator[tuple[Sequence[ImageRecord], Path]]:
+        """Cut records into slices, each with the part that another process shall write (:mod:`.shards`)."""
+        if records:
+            with explaining(self.path):
+                self._make_way()
+                self._publish()
+        for start in range(0, len(records), size):
+            yield records[start : start + size], self._next_name()
+
     # -- to the disk --------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Write what has been taken so far as an immutable part."""
-        self._last_flush = time.monotonic()
         if not len(self._buffer):
             return
+        start = time.monotonic()
         self._make_way()
-        self._number += 1
-        target = self._folder / part_name(self._session, self._number)
+        target = self._next_name()
         write_whole(target, build_part(self.fingerprint, self.channels, self._buffer.content()))
         self._buffer.clear()
         self._written = True
         self._compact(target)
-        self._publish()
         self._last_flush = time.monotonic()
+        # On a slow disk the parts become larger, so that writing them stays below 4 % of the time.
+        self._interval = self._flush_seconds * max(1.0, 25 * (self._last_flush - start))
+
+    def _next_name(self) -> Path:
+        self._number += 1
+        return self._folder / part_name(self._session, self._number)
 
     def _make_way(self) -> None:
         # A finished single file becomes the first part; the index takes its name.
@@ -276,10 +294,15 @@ class StoreWriter:
     def _compact(self, newest: Path, level: int = 0) -> None:
         group = self._levels.setdefault(level, [])
         group.append(newest)
-        if len(group) == FAN_IN:
-            self._merge(group, group[-1], keep_dropped=True)
-            self._levels[level] = []
-            self._compact(newest, level + 1)
+        if len(group) < FAN_IN:
+            self._publish()
+            return
+        merged = self._next_name()
+        self._merge(group, merged, keep_dropped=True)
+        self._levels[level] = []
+        self._publish(without=group)  # before they go: the index never points at nothing
+        _unlink(group)
+        self._compact(merged, level + 1)
 
     def _merge(self, paths: Sequence[Path], target: Path, *, keep_dropped: bool) -> None:
         parts = [Part(p) for p in paths]
@@ -289,25 +312,24 @@ class StoreWriter:
         finally:
             for part in parts:
                 part.close()
-        if target.parent == self._folder:
-            for path in paths:
-                if path != target:
-                    path.unlink()
 
-    def _publish(self) -> None:
+    def _publish(self, without: Sequence[Path] = ()) -> None:
         if not self._is_folder:
-            publish_index(self.path, self._folder, self.fingerprint, self.channels)
+            paths = [p for p in list_parts(self._folder) if p not in without]
+            self._infos = {p: self._infos.get(p) or describe(p) for p in paths}
+            publish_index(self.path, self._folder, list(self._infos.values()), self.fingerprint, self.channels)
 
     def _finish(self) -> None:
         parts = list_parts(self._folder)
         if self._is_folder:
-            mine = [p for p in parts if part_key(p.name)[0] == self._session]
-            if mine or not parts:
-                self._merge(mine, self._folder / part_name(self._session), keep_dropped=True)
-        elif parts or _is_index(self.path):
-            self._merge(parts, self.path, keep_dropped=False)
-            for part in parts:
-                part.unlink()
+            parts = [p for p in parts if part_key(p.name)[0] == self._session]
+            target = self._folder / part_name(self._session)
+        else:
+            target = self.path
+        empty = not list_parts(self._folder) if self._is_folder else _is_index(target)
+        if parts or empty:
+            self._merge(parts, target, keep_dropped=self._is_folder)
+            _unlink(parts)
 
     def _release(self) -> None:
         if self.store is not None:
@@ -319,6 +341,11 @@ class StoreWriter:
 
 def _finished(part: Part, store: Path) -> bool:
     return part.path == store or part_key(part.path.name)[1] is None
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink()
 
 
 def _is_index(path: Path) -> bool:

@@ -1,0 +1,175 @@
+"""``aigiscan embed``: folders, files or manifests in; a store of their embeddings out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from aigiscan.cli import console
+from aigiscan.errors import InputError
+
+if TYPE_CHECKING:
+    from aigiscan.embedding import EmbedSummary
+    from aigiscan.encoders.base import Encoder
+    from aigiscan.images.records import ImageRecord
+    from aigiscan.store import EmbeddingStore
+
+DEFAULT_ENCODER = "lite+spam"
+_SHOWN_FAILURES = 10
+
+
+def embed(
+    paths: list[str] = typer.Argument(
+        ..., metavar="PATH...", help="Folders, files, a .txt list, a CSV manifest, or - for a list on standard input."
+    ),
+    output: Path = typer.Option(
+        ..., "--output", "-o", help="Store to make or continue: a file NAME.h5, or a folder that takes files of parts."
+    ),
+    encoder: str | None = typer.Option(
+        None,
+        "--encoder",
+        "-e",
+        help=f"Encoder, e.g. ViT-L-14/openai. Default: the store's own, else {DEFAULT_ENCODER}.",
+    ),
+    heads: bool = typer.Option(
+        False, "--heads", help="Also keep every attention head (open_clip vision transformers)."
+    ),
+    pooling: str | None = typer.Option(None, "--pooling", help="class or mean (default: class)."),
+    projection: str | None = typer.Option(None, "--projection", help="projected or hidden (default: projected)."),
+    normalize: bool = typer.Option(False, "--normalize", help="L2-normalise the embedding."),
+    equalize: str | None = typer.Option(
+        None, "--equalize", help="Crop, resize and re-encode every picture alike first, e.g. square:224,jpeg:75."
+    ),
+    include: list[str] = typer.Option(
+        [], "--include", help="Only files whose path below PATH matches this glob (repeatable)."
+    ),
+    exclude: list[str] = typer.Option(
+        [], "--exclude", help="Skip files whose path below PATH matches this glob (repeatable)."
+    ),
+    resume: bool = typer.Option(
+        True, "--resume/--no-resume", help="Keep what the store has; --no-resume makes it anew."
+    ),
+    prune: bool = typer.Option(False, "--prune", help="Drop the rows of files that no longer exist."),
+    batch_size: int = typer.Option(32, "--batch-size", min=1, help="Images encoded at once."),
+    workers: int | None = typer.Option(
+        None, "--workers", min=0, help="Threads that read and decode files (default: by the number of cores)."
+    ),
+    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
+    precision: str = typer.Option(
+        "auto", "--precision", help="auto, fp32, bf16 or fp16; auto takes that of the store if there is one."
+    ),
+    max_pixels: int | None = typer.Option(
+        None, "--max-pixels", min=1, help="Files with more pixels are not decoded but reported."
+    ),
+    backend: str = typer.Option("local", "--backend", help="local, or dask: on an existing cluster."),
+    scheduler: str = typer.Option("", "--scheduler", help="Address of the Dask scheduler, e.g. tcp://HOST:8786."),
+) -> None:
+    """Embed images into a store. Only what the store does not have is computed; a cut run goes on where it stopped."""
+    from aigiscan.embedding import EmbedSettings, embed_with_dask
+    from aigiscan.embedding import embed as embed_here
+
+    if backend not in ("local", "dask"):
+        raise InputError(f"--backend {backend} is not known: use local or dask")
+    if (backend == "dask") != bool(scheduler):
+        raise InputError("--backend dask and --scheduler ADDRESS go together")
+    chosen = {"pooling": pooling, "projection": projection, "normalize": normalize, "heads": heads}
+    given = {key: value for key, value in chosen.items() if value}
+    made, stored_equalization = _make_encoder(encoder, output if resume else None, device, precision, given)
+    settings = EmbedSettings(
+        equalization=stored_equalization if equalize is None else equalize,
+        batch_size=batch_size,
+        workers=workers,
+        resume=resume,
+        prune=prune,
+        **({"max_pixels": max_pixels} if max_pixels else {}),
+    )
+    records = _find(paths, include, exclude)
+    start = time.perf_counter()
+    tracked = console.track(records, total=len(records), description="embed")
+    if backend == "dask":
+        summary = embed_with_dask(tracked, made, output, scheduler, settings)
+    else:
+        summary = embed_here(tracked, made, output, settings)
+    _summarise(summary, made, output, time.perf_counter() - start)
+
+
+def _make_encoder(
+    name: str | None, output: Path | None, device: str, precision: str, given: dict[str, Any]
+) -> tuple[Encoder, str]:
+    """The encoder and the equalisation to use: those of the store where nothing else is asked for."""
+    from aigiscan.encoders import create_encoder, encoder_from_fingerprint
+    from aigiscan.encoders.base import CHANNEL_HEADS, EncoderOptions
+    from aigiscan.store import EmbeddingStore, is_store
+
+    if output is None or not is_store(output):
+        return create_encoder(name or DEFAULT_ENCODER, EncoderOptions(device=device, precision=precision, **given)), ""
+    with EmbeddingStore(output) as store:
+        equalization = str(store.fingerprint.get("equalization", ""))
+        as_stored = name is None or _same_name(name, store)
+        if as_stored and precision == "auto" and not given.keys() - {"heads"}:
+            heads = CHANNEL_HEADS in store.channels or "heads" in given
+            return encoder_from_fingerprint(store.fingerprint, device=device, heads=heads), equalization
+        if precision == "auto":
+            precision = str(store.fingerprint.get("precision") or "auto")
+        options = EncoderOptions(device=device, precision=precision, **given)
+        return create_encoder(name or str(store.fingerprint["name"]), options), equalization
+
+
+def _same_name(name: str, store: EmbeddingStore) -> bool:
+    from aigiscan.encoders import create_encoder
+
+    return name == store.fingerprint.get("name") or create_encoder(name).name == store.fingerprint.get("name")
+
+
+def _find(paths: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[ImageRecord]:
+    """Records of all paths, with labels where a folder or manifest has them."""
+    import os
+
+    from aigiscan.images.find import find_images
+    from aigiscan.images.labels import find_labelled
+
+    found: dict[str, ImageRecord] = {}
+    for path in paths:
+        records = find_images([path], include=include, exclude=exclude, stdin=sys.stdin)
+        if Path(path).is_dir() or path.lower().endswith(".csv"):
+            wanted = {record.path for record in records}
+            try:
+                labelled = find_labelled(path)
+                records = [r for r in labelled if r.path in wanted] if include or exclude else labelled
+            except InputError:
+                # Not a labelled layout: an ordinary folder. What a manifest does say, its records have already.
+                if not any(record.label is not None for record in records):
+                    console.note(f"{path}: no labels (neither a labelled layout nor a manifest)")
+        for record in records:
+            found.setdefault(os.path.abspath(record.path), record)
+    if not found:
+        raise InputError(f"no image found in {', '.join(paths)}: nothing to embed")
+    return sorted(found.values(), key=lambda record: os.fsencode(record.path))
+
+
+def _summarise(summary: EmbedSummary, encoder: Encoder, output: Path, seconds: float) -> None:
+    from aigiscan.store import EmbeddingStore
+
+    counts = {
+        "known": summary.known,
+        "found again by content": summary.moved,
+        "dropped": summary.pruned,
+        "unreadable": len(summary.failures),
+    }
+    told = "".join(f", {n} {what}" for what, n in counts.items() if n)
+    rate = (summary.encoded + summary.moved + summary.known) / max(seconds, 1e-9)
+    how = ", ".join(filter(None, (encoder.name, encoder.fingerprint()["precision"])))
+    console.note(f"{summary.encoded} images embedded{told}; {rate:.1f} images/s ({how})")
+    for path, error in summary.failures[:_SHOWN_FAILURES]:
+        console.note(f"unreadable: {path!r}: {error}")
+    if len(summary.failures) > _SHOWN_FAILURES:
+        console.note(f"… and {len(summary.failures) - _SHOWN_FAILURES} more; all: aigiscan stores show {output}")
+    with EmbeddingStore(output) as store:
+        console.note(
+            f"{output}: {len(store)} images, {store.size / 1e6:.1f} MB; channels {', '.join(store.channel_names)}"
+        )

@@ -1,0 +1,181 @@
+"""Records → store: the work of ``aigiscan embed``, in this process or on a Dask cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from aigiscan.encoders import compare_fingerprints, encoder_from_fingerprint
+from aigiscan.encoders.base import CHANNEL_HEADS, Encoder
+from aigiscan.errors import EncoderError, InputError, MissingDependencyError
+from aigiscan.images.decode import DEFAULT_MAX_PIXELS
+from aigiscan.images.equalize import Equalization
+from aigiscan.images.records import ImageRecord
+from aigiscan.runner import run, run_batches
+from aigiscan.store import StoreWriter
+from aigiscan.store.shards import ShardReport, read_shard, write_shard
+
+# Batches per slice that a cluster's worker takes: what a lost worker loses, and what it keeps in memory.
+_BATCHES_PER_SLICE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedSettings:
+    """How to go through the images. equalization: as :meth:`Equalization.parse` reads it, "" none."""
+
+    equalization: str = ""
+    batch_size: int = 32
+    workers: int | None = None
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    resume: bool = True
+    prune: bool = False
+
+    def runner_options(self) -> dict[str, Any]:
+        """The options of :func:`aigiscan.runner.run_batches`."""
+        equalization = Equalization.parse(self.equalization) if self.equalization else None
+        return {
+            "batch_size": self.batch_size,
+            "workers": self.workers,
+            "equalization": equalization,
+            "max_pixels": self.max_pixels,
+        }
+
+
+@dataclass(slots=True)
+class EmbedSummary:
+    """What a run did: images encoded; rows that the store had (unchanged, or the same content under another name);
+    rows dropped because their file is gone; files that could not be judged, as (path, reason)."""
+
+    encoded: int = 0
+    known: int = 0
+    moved: int = 0
+    pruned: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def store_fingerprint(encoder: Encoder, equalization: str = "") -> dict[str, Any]:
+    """What a store keeps as its fingerprint: the encoder's, and the canonical equalisation ("" none)."""
+    canonical = Equalization.parse(equalization).spec if equalization else ""
+    return {**encoder.fingerprint(), "equalization": canonical}
+
+
+def embed(
+    records: Iterable[ImageRecord], encoder: Encoder, store: str | Path, settings: EmbedSettings | None = None
+) -> EmbedSummary:
+    """Encode what ``store`` does not have yet and add it; see :class:`aigiscan.store.StoreWriter` for the errors."""
+    settings = settings or EmbedSettings()
+    summary = EmbedSummary()
+    fingerprint = store_fingerprint(encoder, settings.equalization)
+    with StoreWriter(store, fingerprint, encoder.channels(), resume=settings.resume) as writer:
+        pending = writer.pending(_count(records, summary))
+        for rows in run_batches(pending, encoder, cache=writer.cache, **settings.runner_options()):
+            writer.append(rows)
+            summary.failures += [(row.record.path, row.error) for row in rows if row.channels is None]
+            summary.moved += sum(row.reused for row in rows)
+            summary.encoded += sum(row.channels is not None and not row.reused for row in rows)
+        if settings.prune:
+            summary.pruned = writer.prune()
+    summary.known -= summary.encoded + summary.moved + len(summary.failures)
+    return summary
+
+
+def _count(records: Iterable[ImageRecord], summary: EmbedSummary) -> Iterator[ImageRecord]:
+    for record in records:
+        summary.known += 1
+        yield record
+
+
+@dataclass(frozen=True, slots=True)
+class SliceTask:
+    """What a worker of a cluster needs: its records (relative to ``folder``), the part it has to leave, and how to make
+    the encoder."""
+
+    records: tuple[ImageRecord, ...]
+    folder: str
+    target: str
+    fingerprint: str
+    heads: bool
+    device: str
+    settings: EmbedSettings
+
+
+def embed_with_dask(
+    records: Iterable[ImageRecord],
+    encoder: Encoder,
+    store: str | Path,
+    scheduler: str,
+    settings: EmbedSettings | None = None,
+) -> EmbedSummary:
+    """As :func:`embed` on an existing Dask cluster whose workers see the same files under the same names.
+
+    scheduler: its address, ``tcp://HOST:8786``. A slice of a worker that dies is done again by another.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingDependencyError("--backend dask needs: pip install 'aigiscan[dask]'") from error
+    import joblib
+
+    settings = settings or EmbedSettings()
+    summary = EmbedSummary()
+    fingerprint = store_fingerprint(encoder, settings.equalization)
+    specs = encoder.channels()
+    try:
+        client = Client(scheduler, timeout=15)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {scheduler}: {error}; start one with 'dask scheduler'"
+        ) from None
+    with client, StoreWriter(store, fingerprint, specs, resume=settings.resume) as writer:
+        pending = list(writer.pending(_count(records, summary)))
+        tasks = [
+            SliceTask(
+                records=tuple(some),
+                folder=str(Path.cwd()),
+                target=str(target.absolute()),
+                fingerprint=json.dumps(fingerprint),
+                heads=CHANNEL_HEADS in specs,
+                device=encoder.options.device,
+                settings=settings,
+            )
+            for some, target in writer.slices(pending, _BATCHES_PER_SLICE * settings.batch_size)
+        ]
+        with joblib.parallel_config(backend="dask"):
+            # one call per slice: joblib's own batching would hand the slices of a lost worker over all together
+            reports = joblib.Parallel(batch_size=1)(joblib.delayed(embed_slice)(task) for task in tasks)
+        for report in reports:
+            summary.encoded += report.rows
+            summary.failures += report.failures
+        if settings.prune:
+            summary.pruned = writer.prune()
+    summary.known -= summary.encoded + len(summary.failures)
+    return summary
+
+
+def embed_slice(task: SliceTask) -> ShardReport:
+    """The work of one worker: encode a slice and leave its part, unless it is there already."""
+    done = read_shard(Path(task.target))
+    if done is not None:
+        return done
+    fingerprint = json.loads(task.fingerprint)
+    encoder = _encoder(task.fingerprint, task.device, task.heads)
+    here = store_fingerprint(encoder, task.settings.equalization)
+    different = compare_fingerprints(fingerprint, here)
+    if different:
+        raise EncoderError(f"a worker's encoder differs from the scheduler's: {'; '.join(different)}; install the same")
+    # The worker may run in another folder; the store keeps the names that the user gave.
+    absolute = [replace(record, path=os.path.join(task.folder, record.path)) for record in task.records]
+    rows = run(absolute, encoder, **task.settings.runner_options())
+    named = (replace(row, record=record) for record, row in zip(task.records, rows, strict=True))
+    return write_shard(Path(task.target), fingerprint, encoder.channels(), named)
+
+
+@lru_cache(maxsize=1)
+def _encoder(fingerprint: str, device: str, heads: bool) -> Encoder:
+    # kept between the slices of a worker: weights are read once
+    return encoder_from_fingerprint(json.loads(fingerprint), device=device, heads=heads)
