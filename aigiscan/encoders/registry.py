@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 from aigiscan.encoders.base import Encoder, EncoderOptions
 from aigiscan.errors import EncoderError
@@ -23,6 +24,12 @@ class Kind:
 
 
 ENCODERS: dict[str, Kind] = {
+    "open_clip": Kind(
+        "aigiscan.encoders.open_clip_encoder:OpenClipEncoder",
+        "open_clip:NAME/PRETRAINED_OR_FILE",
+        "any open_clip model, with attention heads",
+    ),
+    "mini": Kind("aigiscan.encoders.open_clip_encoder:MiniEncoder", "mini", "a small CLIP of our own (shipped)"),
     "lite": Kind("aigiscan.encoders.lite:LiteEncoder", "lite", "EfficientNet-Lite0 stage statistics (shipped)"),
     "spam": Kind("aigiscan.encoders.spam:SpamEncoder", "spam", "pixel adjacency statistics (nothing to download)"),
 }
@@ -41,7 +48,7 @@ def create_encoder(spec: str, options: EncoderOptions | None = None) -> Encoder:
     encoder does not have (``heads`` where there are no attention heads).
     """
     options = options or EncoderOptions()
-    parts = [part.strip() for part in spec.split("+")]
+    parts = _parts(spec)
     if not all(parts):
         raise EncoderError(f"encoder name {spec!r} is empty or has an empty part; known: {_known()}")
     if len(parts) == 1:
@@ -59,12 +66,24 @@ def create_encoder(spec: str, options: EncoderOptions | None = None) -> Encoder:
     return ConcatEncoder([_create_one(part, opts) for part, opts in zip(parts, chosen, strict=True)])
 
 
+def _parts(spec: str) -> list[str]:
+    """Split at "+", except inside a path to a weights file."""
+    parts: list[str] = []
+    for piece in spec.split("+"):
+        in_path = bool(parts) and "/" in parts[-1] and piece.split(":")[0] not in ENCODERS and "." in piece
+        if in_path and not Path(parts[-1].split("/", 1)[1]).is_file():
+            parts[-1] += f"+{piece}"
+        else:
+            parts.append(piece.strip())
+    return parts
+
+
 def _split(part: str) -> tuple[str, str]:
     """Name of one encoder → registry key, argument."""
     kind, _, argument = part.partition(":")
     if kind in ENCODERS:
         return kind, argument
-    if "open_clip" in ENCODERS and ("/" in part or kind in ("hf-hub", "local-dir")):
+    if "/" in part or kind in ("hf-hub", "local-dir"):
         return "open_clip", part
     raise EncoderError(f"no encoder is called {part!r}; known: {_known()}")
 

@@ -1,0 +1,81 @@
+"""Weights from the network, or one line that says which file to put where (DESIGN section 3, trap d)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from aigiscan.encoders.notices import notice
+from aigiscan.encoders.weights import one_line
+from aigiscan.errors import EncoderError
+
+#: seconds to wait for a first answer; without it the hub's client retries for minutes where there is no network
+PATIENCE = 5.0
+
+
+def find_on_hub(model: str, repo: str, files: Sequence[str], *, give: str) -> Path:
+    """The first of ``files`` that the Hugging Face cache holds, else the first that can be downloaded.
+
+    model: for messages. give: the encoder name under which a file placed by hand can be used.
+    """
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    for file in files:
+        cached = huggingface_hub.try_to_load_from_cache(repo, file)
+        if isinstance(cached, str):
+            return Path(cached)
+    problem = why_offline(constants.ENDPOINT)
+    if not problem:
+        for file in files:
+            try:
+                notice(f"downloading {repo}/{file}")
+                return Path(huggingface_hub.hf_hub_download(repo, file))
+            # The client raises its own errors (all OSError), httpx or requests errors, and ValueError for bad names.
+            except (OSError, ValueError, RuntimeError) as error:
+                problem = one_line(error, 120)
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    raise EncoderError(
+        f"{model}: weights are neither in the cache ({folder}) nor to be downloaded ({problem}); fetch "
+        f"{constants.ENDPOINT}/{repo}/resolve/main/{files[0]} elsewhere and name the encoder {give}"
+    )
+
+
+def hub_file(model: str, url: str, *, give: str) -> Path:
+    """Weights that open_clip knows by a plain address; cached where open_clip caches them."""
+    import open_clip
+
+    folder = Path.home() / ".cache" / "clip"
+    target = folder / os.path.basename(url)
+    problem = "" if target.is_file() else why_offline(url)
+    if not problem:
+        try:
+            # open_clip checks the sha256 that the address carries
+            return Path(open_clip.download_pretrained_from_url(url, cache_dir=str(folder)))
+        except (OSError, ValueError, RuntimeError) as error:
+            problem = one_line(error, 120)
+    raise EncoderError(
+        f"{model}: weights are neither in the cache ({target}) nor to be downloaded ({problem}); fetch {url} elsewhere "
+        f"and put it there, or name the encoder {give}"
+    )
+
+
+def why_offline(address: str) -> str:
+    """Why nothing can be downloaded from that address, or "" if it seems reachable. Answers within seconds."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        return "HF_HUB_OFFLINE is set"
+    parts = urlsplit(address)
+    if parts.scheme in getproxies():
+        return ""  # only the proxy can tell
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=PATIENCE).close()
+    except OSError as error:
+        return f"no connection to {parts.hostname}: {error}"
+    return ""

@@ -1,0 +1,358 @@
+"""``open_clip:NAME/PRETRAINED_OR_FILE``: the image and text towers of any CLIP that open_clip can build."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from aigiscan.encoders.base import CHANNEL_EMBEDDING, CHANNEL_HEADS, CHANNEL_SIGMA, ChannelSpec, Encoder, EncoderOptions
+from aigiscan.encoders.clip_source import ClipSource, find_source, folder_source
+from aigiscan.encoders.device import choose_device, choose_precision, torch_dtype
+from aigiscan.encoders.heads import why_no_heads
+from aigiscan.encoders.options import check_options, unit_length
+from aigiscan.encoders.pixels import chw, limit_aspect
+from aigiscan.encoders.weights import file_sha256, shipped_models_dir
+from aigiscan.errors import EncoderError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+    from aigiscan.encoders.clip_text import TokenTable
+
+
+class OpenClipEncoder(Encoder):
+    """An open_clip model, with the outputs of all attention heads if ``options.heads``.
+
+    Channels: ``embedding`` (d,); with heads also ``heads`` (layers, heads, d_head), the pooled token's head outputs
+    before the output projections (z in :mod:`aigiscan.encoders.heads`), and ``sigma`` (), the standard deviation in the
+    final layer norm, epsilon included.
+
+    pooling "class" is the pooling of the model itself (the class token, for most); "mean" is the mean of all tokens of
+    the last layer, taken before the final layer norm, so that it stays a sum over heads.
+    projection "hidden" is the output of the final layer norm, without the projection into the joint space.
+    """
+
+    has_heads: ClassVar[bool] = True
+
+    def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
+        self.argument = argument
+        self.options = check_options(options or EncoderOptions())
+        self._lock = threading.RLock()
+        self._exact: OpenClipEncoder | None = None
+        if self.options.heads:
+            self.check_heads()
+        if not self._is_transformer and (self.options.pooling == "mean" or self.options.projection == "hidden"):
+            raise EncoderError(f"{self.name}: mean pooling and hidden features need open_clip's own vision transformer")
+
+    # What is known before anything is loaded
+
+    @cached_property
+    def source(self) -> ClipSource:
+        """Which model the name means."""
+        return find_source(self.argument)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Canonical name: activation resolved, file as an absolute path."""
+        return self.source.name
+
+    @property
+    def _is_transformer(self) -> bool:
+        """Whether the image tower is a vision transformer of open_clip's own that pools tokens."""
+        vision = self.source.config["vision_cfg"]
+        layers = vision.get("layers", 12)
+        return isinstance(layers, int) and "timm_model_name" not in vision and not vision.get("attentional_pool")
+
+    def check_heads(self) -> None:
+        """EncoderError that says why, if this model has no heads whose sum is the embedding."""
+        if reason := why_no_heads(self.source.config, self.options.pooling):
+            raise EncoderError(f"{self.name}: --heads is not possible: {reason}")
+
+    @property
+    def width(self) -> int:
+        """Columns of the embedding."""
+        config = self.source.config
+        hidden = self.options.projection == "hidden"
+        return int(config["vision_cfg"].get("width", 768) if hidden else config["embed_dim"])
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        vision = self.source.config["vision_cfg"]
+        size, patch = vision.get("image_size", 224), vision.get("patch_size", 16)
+        (height, width), (ph, pw) = (x if isinstance(x, (list, tuple)) else (x, x) for x in (size, patch))
+        return height // ph, width // pw
+
+    def channels(self) -> dict[str, ChannelSpec]:
+        """``embedding``, and ``heads`` and ``sigma`` if asked for."""
+        channels = {CHANNEL_EMBEDDING: ChannelSpec((self.width,))}
+        if self.options.heads:
+            vision = self.source.config["vision_cfg"]
+            d_head = vision.get("head_width", 64)
+            heads = vision.get("width", 768) // d_head
+            channels[CHANNEL_HEADS] = ChannelSpec((vision.get("layers", 12), heads, d_head), "float16")
+            channels[CHANNEL_SIGMA] = ChannelSpec(())
+        return channels
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See :meth:`Encoder.fingerprint`; also ``config``, a digest of the architecture."""
+        return {
+            "name": self.name,
+            "weights": file_sha256(self.source.weights()),
+            "config": self.source.config_digest(),
+            "preprocessing": dict(self.source.preprocess),
+            "precision": self.precision,
+            "pooling": self.options.pooling,
+            "projection": self.options.projection,
+            "normalize": self.options.normalize,
+        }
+
+    # Pixels in
+
+    @cached_property
+    def _steps(self) -> list[Callable[[Image], Image]]:
+        """open_clip's own transform for this model, up to the conversion into numbers."""
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
+        size = self.source.preprocess["size"]
+        fixed = {**self.source.preprocess, "size": tuple(size) if isinstance(size, list) else size}
+        steps: list[Callable[[Image], Image]] = image_transform_v2(PreprocessCfg(**fixed), is_train=False).transforms
+        return steps[:-2]  # without ToTensor and Normalize, which work on the whole batch here
+
+    def prepare(self, image: Image) -> np.ndarray:
+        """uint8 (3, height, width), resized and cropped as the pretrained tag wants it."""
+        if self.source.preprocess["resize_mode"] != "squash":
+            image = limit_aspect(image)
+        for step in self._steps:
+            image = step(image)
+        return chw(image)
+
+    def pixels(self, inputs: Sequence[Any]) -> torch.Tensor:
+        """Batch of ``prepare`` results → normalised pixels [b, 3, h, w] on the device, in the model's precision."""
+        import torch
+
+        raw = torch.from_numpy(np.stack(list(inputs)))
+        on_gpu = self.device.type == "cuda"
+        raw = (raw.pin_memory() if on_gpu else raw).to(self.device, non_blocking=on_gpu)
+        mean, std = (
+            torch.tensor(self.source.preprocess[key], dtype=torch.float32, device=self.device).reshape(1, 3, 1, 1)
+            for key in ("mean", "std")
+        )
+        scaled = raw.float().div_(255).sub_(mean).div_(std).to(torch_dtype(self.precision))
+        return scaled.contiguous(memory_format=torch.channels_last) if on_gpu else scaled
+
+    # Model
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return choose_device(self.options.device)
+
+    @cached_property
+    def _float_model(self) -> torch.nn.Module:
+        from aigiscan.encoders.clip_model import load
+
+        return load(self.source.config, self.source.weights(), self.name)
+
+    @cached_property
+    def precision(self) -> str:
+        """fp32, bf16 or fp16; ``auto`` is decided by timing (and may load the model for that)."""
+        with self._lock:
+            return choose_precision(self.options.precision, self.device, self.source.config_digest(), self._sample)
+
+    def _sample(self) -> tuple[torch.nn.Module, torch.Tensor]:
+        """One block and four images' tokens, or a whole tower and two images, to time precisions on."""
+        import torch
+
+        visual: Any = self._float_model.visual
+        if self._is_transformer:
+            rows, columns = self.grid
+            width = self.source.config["vision_cfg"].get("width", 768)
+            return visual.transformer.resblocks[0], torch.randn(4, rows * columns + 1, width)
+        size = self.source.preprocess["size"]
+        height, width = size if isinstance(size, list) else (size, size)
+        return visual, torch.randn(2, 3, height, width)
+
+    @cached_property
+    def model(self) -> Any:
+        """The model on its device, weights cast to the precision; the final norm and projection kept in float32."""
+        with self._lock:
+            model: Any = self._float_model
+            if self._is_transformer:
+                visual = model.visual
+                norm = visual.ln_post
+                # Copies: the parameters themselves are cast below.
+                weight, bias = (t.detach().clone().to(self.device) for t in (norm.weight, norm.bias))
+                self._norm = (weight, bias, norm.eps)
+                self._projection = None if visual.proj is None else visual.proj.detach().clone().to(self.device)
+            dtype = torch_dtype(self.precision)
+            model = model.to(device=self.device, dtype=dtype)
+            del self._float_model
+            return model
+
+    def visual(self) -> Any:
+        """The image tower."""
+        return self.model.visual
+
+    def exact(self) -> OpenClipEncoder:
+        """This encoder in float32: itself, or a twin that is loaded when it is first needed."""
+        if self.precision == "fp32":
+            return self
+        with self._lock:
+            if self._exact is None:
+                self._exact = type(self)(self.argument, self.options.replace(precision="fp32"))
+            return self._exact
+
+    # Pixels → embedding
+
+    def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Batch of uint8 (3, h, w) → channels."""
+        import torch
+
+        if not len(inputs):
+            return {name: np.zeros((0, *spec.shape), np.float32) for name, spec in self.channels().items()}
+        channels: dict[str, np.ndarray] = {}
+        with torch.inference_mode():
+            pixels = self.pixels(inputs)
+            if not self._is_transformer:
+                embedding = self._whole_tower(pixels)
+            elif self.options.heads:
+                embedding = self._with_heads(pixels, channels)
+            else:
+                _, pooled = self.residual(pixels)
+                embedding = self.embed(pooled)
+            matrix = embedding.float().cpu().numpy()
+        channels[CHANNEL_EMBEDDING] = unit_length(matrix) if self.options.normalize else matrix
+        return channels
+
+    def _whole_tower(self, pixels: torch.Tensor) -> torch.Tensor:
+        """ResNets, timm towers, attentional pooling: as the model does it."""
+        out: Any = self.visual()(pixels)
+        embedding: torch.Tensor = out[0] if isinstance(out, tuple) else out
+        return embedding
+
+    def _with_heads(self, pixels: torch.Tensor, channels: dict[str, np.ndarray]) -> torch.Tensor:
+        import torch
+
+        caught: list[torch.Tensor] = []
+        blocks = self.visual().transformer.resblocks
+        # The input of the output projection is z of every token; only the pooled one is kept.
+        hooks = [
+            block.attn.out_proj.register_forward_pre_hook(lambda _, args: caught.append(self.pool(args[0])))
+            for block in blocks
+        ]
+        try:
+            _, pooled = self.residual(pixels)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        z = torch.stack(caught, 1)  # [b, l, h * dh]
+        channels[CHANNEL_HEADS] = z.reshape(len(z), *self.channels()[CHANNEL_HEADS].shape).cpu().numpy()
+        channels[CHANNEL_SIGMA] = self.sigma(pooled).cpu().numpy()
+        return self.embed(pooled)
+
+    def residual(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pooled token before the first layer and after the last, float32 [b, D] each."""
+        visual = self.visual()
+        x = visual._embeds(pixels)  # [b, t, D]
+        start = self.pool(x)
+        for block in visual.transformer.resblocks:
+            x = block(x)
+        if self._norm_first:
+            # The model itself normalises tokens before it averages them; there is no pooled residual stream then.
+            import torch
+
+            weight, bias, eps = self._norm
+            return start, torch.nn.functional.layer_norm(x.float(), x.shape[-1:], weight, bias, eps)[:, 1:].mean(1)
+        return start, self.pool(x)
+
+    @property
+    def _norm_first(self) -> bool:
+        vision = self.source.config["vision_cfg"]
+        averaged = vision.get("pool_type", "tok") == "avg" and not vision.get("final_ln_after_pool")
+        return averaged and self.options.pooling == "class"
+
+    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens [b, t, c] → the pooled one, float32 [b, c]. Linear, so it may be taken of any summand."""
+        if self.options.pooling == "mean":
+            return tokens.float().mean(1)
+        if self.source.config["vision_cfg"].get("pool_type", "tok") == "avg":
+            return tokens[:, 1:].float().mean(1)
+        return tokens[:, 0].float()
+
+    def queries(self, q: torch.Tensor) -> torch.Tensor:
+        """Queries [b, h, t, dh] → those of the tokens that are pooled."""
+        if self.options.pooling == "mean":
+            return q
+        return q[:, :, 1:] if self.source.config["vision_cfg"].get("pool_type", "tok") == "avg" else q[:, :, :1]
+
+    # The final layer norm and projection, in float32
+
+    def sigma(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Standard deviation of the final layer norm, epsilon included, [b]."""
+        return (pooled.var(-1, correction=0) + self._norm[2]).sqrt()
+
+    def through_norm(self, stream: torch.Tensor) -> torch.Tensor:
+        """The linear part of norm and projection without 1/σ: ``stream Π diag(γ) P``, [..., D] → [..., d]."""
+        return self.project((stream - stream.mean(-1, keepdim=True)) * self._norm[0])
+
+    def norm_bias(self) -> torch.Tensor:
+        """β of the final layer norm, [D]."""
+        bias: torch.Tensor = self._norm[1]
+        return bias
+
+    def project(self, stream: torch.Tensor) -> torch.Tensor:
+        """Into the joint space, or nothing for hidden features."""
+        if self.options.projection == "hidden" or self._projection is None:
+            return stream
+        return stream @ self._projection
+
+    def embed(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Pooled residual stream [b, D] → embedding [b, d], not normalised."""
+        if self._norm_first:
+            return self.project(pooled)
+        return self.through_norm(pooled) / self.sigma(pooled)[:, None] + self.project(self.norm_bias())
+
+    def length(self, embedding: torch.Tensor) -> torch.Tensor:
+        """What an embedding [b, d] is divided by: its length if the encoder normalises, else 1. [b, 1]"""
+        import torch
+
+        return embedding.norm(dim=1, keepdim=True) if self.options.normalize else torch.ones_like(embedding[:, :1])
+
+    # Text
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts → L2-normalised embeddings (n, d) float32 in the joint space; cached on disk."""
+        from aigiscan.encoders.clip_text import embed_texts
+
+        return embed_texts(self, list(texts))
+
+    def token_embeddings(self) -> TokenTable:
+        """Every token of the vocabulary as a text of its own; cached on disk. See :class:`TokenTable`."""
+        from aigiscan.encoders.clip_text import embed_vocabulary
+
+        return embed_vocabulary(self)
+
+
+class MiniEncoder(OpenClipEncoder):
+    """``mini``: a small CLIP of our own, shipped in ``models/mini``. Demonstration grade."""
+
+    def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
+        if argument:
+            raise EncoderError(f"encoder mini takes nothing after the colon, got {argument!r}")
+        super().__init__("", options)
+
+    @cached_property
+    def source(self) -> ClipSource:
+        """The shipped folder."""
+        folder = shipped_models_dir() / "mini"
+        if not (folder / "open_clip_config.json").is_file():
+            raise EncoderError(
+                f"encoder 'mini' is not shipped with this installation ({folder} is missing); use 'lite'"
+            )
+        return folder_source(folder, "mini")
