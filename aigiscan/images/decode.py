@@ -64,7 +64,7 @@ def decode(
     try:
         data, facts = _read(record.path, max_bytes)
         _allow(max_pixels)
-        with _no_warnings():
+        with no_warnings():
             pixels, facts = _open(data, facts, extension(record.path), max_pixels)
     except _UnreadableError as unreadable:
         return DecodedImage(record, unreadable.facts, error=unreadable.reason)
@@ -226,7 +226,7 @@ _catcher: warnings.catch_warnings | None = None
 
 
 @contextmanager
-def _no_warnings() -> Iterator[None]:
+def no_warnings() -> Iterator[None]:
     """Pillow warns of bombs, odd EXIF and odd animations; whatever matters is in the record's reason.
 
     Warning filters belong to the whole process and threads overlap here, so the first to enter sets them and the last

@@ -33,9 +33,9 @@ def find_labelled(path: str | os.PathLike[str]) -> list[ImageRecord]:
     """Every labelled image of a folder or CSV manifest, sorted by the bytes of the path.
 
     A ``manifest.csv`` in the folder is used if it has the columns ``path`` and ``label``. Set in each record:
-    ``label``; ``generator`` ("" for photographs); ``source`` (fakes: the generator; photographs: the folder in which their
-    ``0_real`` lies, else the manifest's column, else the folder's name); ``split`` ("train", "val", "test" from the
-    manifest or a folder of that name, else ""); ``group`` (the manifest's; else, where every fake of a folder has a
+    ``label``; ``generator`` ("" for photographs); ``source`` (fakes: the generator; photographs: the folder in which
+    their ``0_real`` lies, else the manifest's column, else the folder's name); ``split`` ("train", "val", "test" from
+    the manifest or a folder of that name, else ""); ``group`` (the manifest's; else, where every fake of a folder has a
     photograph of the same name, that name, for the two are a pair; "" means a group of its own); ``family`` and
     ``caption`` from the manifest. Files that cannot be listed keep their ``error``.
 
@@ -91,7 +91,7 @@ def _with_source(record: ImageRecord, parts: Sequence[str]) -> ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a file lies in layout A: the label folder, the folders above and below it without split names, the split."""
+    """Where a file lies in layout A: its label, the folders above and below the label's (no split names), its split."""
 
     label: int
     above: tuple[str, ...]
