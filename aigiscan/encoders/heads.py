@@ -152,9 +152,10 @@ def decompose(encoder: OpenClipEncoder, inputs: Sequence[Any]) -> Decomposition:
 def patch_contributions(encoder: OpenClipEncoder, inputs: Sequence[Any], direction: np.ndarray) -> np.ndarray:
     """What every token adds, through every head, to the embedding's dot product with ``direction`` (d,).
 
-    direction: also (layers, heads, d), one for each head. Returns (n, layers, heads, tokens) float32; token 0 is the class token, token 1 + r·columns + c the patch in row r
-    and column c of the encoder's grid. Since ``z = Σ_i α_i v_i``, the sum over tokens is the head's contribution, that
-    is ``decompose(…).heads @ direction``. For mean pooling α_i is the mean attention that token i receives.
+    direction may also be (layers, heads, d), one for each head.
+    Returns (n, layers, heads, tokens) float32; token 0 is the class token, token 1 + r · columns + c the patch in row
+    r and column c of ``encoder.grid``. Since ``z = Σ_i α_i v_i``, the sum over tokens is the head's contribution,
+    ``decompose(…).heads @ direction``. For mean pooling α_i is the mean attention that token i receives.
     """
     import torch
 
