@@ -1,0 +1,96 @@
+"""What is compared: a matrix of features with its labels, and how to fit a classifier on some of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aigiscan.classifiers.base import REAL_NAME, fit_classifier
+from aigiscan.classifiers.folds import source_folds, train_test
+from aigiscan.detector.fit import sample_weights
+from aigiscan.detector.table import FitTable
+from aigiscan.errors import FitError
+from aigiscan.features.views import FeatureView
+
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """n images as a matrix, and a classifier to fit on them.
+
+    name: for tables and files. X (n, features). labels (n,), sources (n,) (generator of a fake, source of a
+    photograph), groups (n,), splits (n,). families: generator → family. make() gives an unfitted classifier.
+    text_features: (2, d), for classifiers that use words. exclude: generators that chose the features.
+    """
+
+    name: str
+    X: NDArray
+    labels: NDArray
+    sources: NDArray
+    groups: NDArray
+    splits: NDArray
+    families: Mapping[str, str]
+    make: Callable[[], Any]
+    text_features: NDArray | None = None
+    exclude: tuple[str, ...] = ()
+    paths: NDArray = field(default_factory=lambda: np.empty(0, dtype=object))
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        table: FitTable,
+        view: FeatureView,
+        make: Callable[[], Any],
+        text_features: NDArray | None = None,
+    ) -> Candidate:
+        """From labelled images and a feature view."""
+        fakes = table.label == 1
+        families = dict(zip(table.sources[fakes].tolist(), table.text["family"][fakes].tolist(), strict=True))
+        return cls(
+            name=name,
+            X=view.transform(table.channels),
+            labels=np.asarray(table.label),
+            sources=table.sources.astype(str),
+            groups=table.groups.astype(str),
+            splits=table.text["split"].astype(str),
+            families=families,
+            make=make,
+            text_features=text_features,
+            exclude=tuple(view.search_generators),
+            paths=table.text["path"],
+        )
+
+    @property
+    def target(self) -> NDArray:
+        """What the classifier learns: labels, or generator names with ``real`` for multi-class ones."""
+        return np.where(self.labels == 1, self.sources, REAL_NAME) if self.make().multiclass else self.labels
+
+    def fit(self, rows: Index, weighting: str = "class") -> Any:
+        """A classifier fitted on these rows. weighting: see :func:`aigiscan.detector.fit.sample_weights`."""
+        weights = sample_weights(self.labels[rows], self.sources[rows], weighting)
+        return fit_classifier(
+            self.make(),
+            self.X[rows],
+            self.target[rows],
+            sample_weight=weights,
+            groups=self.groups[rows],
+            text_features=self.text_features,
+        )
+
+    def held_out_scores(self, n_folds: int = 10, seed: int = 0) -> tuple[NDArray[np.float64], Index]:
+        """(scores (n,), folds (n,)): every image scored by a fit that saw neither its source nor its group."""
+        folds = source_folds(self.labels, self.sources, self.groups, n_folds, seed)
+        scores = np.full(len(self.labels), np.nan)
+        for train, test in train_test(folds, self.groups):
+            if len(np.unique(self.labels[train])) < 2:
+                raise FitError(
+                    "a fold leaves one class to fit on; give more sources, or groups that link fewer of them"
+                )
+            scores[test] = self.fit(train, "source").decision_function(self.X[test])
+        return scores, folds

@@ -1,0 +1,188 @@
+"""Figures per generator and photo source: of held-out scores, or of a finished detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aigiscan.detector.achieved import AchievedRate, achieved_rates, cross_conformal_rates, pooled
+from aigiscan.detector.calibration import Calibration
+from aigiscan.evaluation import metrics
+from aigiscan.evaluation.metrics import Interval
+from aigiscan.evaluation.resample import group_draws, interval, thresholds, wins
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorFigures:
+    """One left-out generator against the photographs of all left-out sources.
+
+    auc, tpr_1, tpr_5: intervals over the generator's groups and photo sources. found, missed: share called ``ai`` and
+    ``real`` at the highest of the false-alarm rates asked for.
+    """
+
+    generator: str
+    family: str
+    n: int
+    auc: Interval
+    tpr_1: Interval
+    tpr_5: Interval
+    found: float
+    missed: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """mean_*: mean over generators, each counting once; intervals over generators and photo sources.
+
+    generators: worst AUC first. rates: promised false-alarm rate → verdict shares of every source, photographs first,
+    worst first. ece, brier: of ``p_ai``, NaN if there is none.
+    """
+
+    n_real: int
+    n_fake: int
+    mean_auc: Interval
+    mean_tpr_1: Interval
+    mean_tpr_5: Interval
+    pooled_auc: float
+    ece: float
+    brier: float
+    generators: list[GeneratorFigures]
+    rates: Mapping[float, list[AchievedRate]]
+
+    def false_alarms(self, max_fpr: float) -> tuple[float, float, str]:
+        """(share over all photographs, share in the worst source, that source) flagged where max_fpr was promised."""
+        reals = [rate for rate in self.rates[max_fpr] if rate.label == 0]
+        return pooled(self.rates[max_fpr], 0).ai, reals[0].ai, reals[0].source
+
+
+def held_out_figures(
+    scores: Array,
+    labels: NDArray,
+    sources: NDArray,
+    groups: NDArray,
+    families: Mapping[str, str] | None = None,
+    *,
+    max_fprs: Sequence[float] = (0.01, 0.05),
+    max_miss: float = 0.05,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Figures:
+    """All figures of out-of-fold scores (n,): thresholds and probabilities calibrated on other sources.
+
+    sources: the generator of a fake, the source of a photograph, (n,). groups: (n,), what the interval of a single
+    generator draws again. Photographs of all sources are pooled as the other side of every comparison.
+    """
+    y, names = np.asarray(labels), np.asarray(sources).astype(str)
+    rates = {fpr: cross_conformal_rates(scores, y, names, fpr, max_miss) for fpr in max_fprs}
+    return _figures(scores, y, names, groups, families or {}, rates, cross_calibrated(scores, y, names), draws, seed)
+
+
+def detector_figures(
+    scores: Array,
+    labels: NDArray,
+    sources: NDArray,
+    groups: NDArray,
+    calibration: Calibration,
+    families: Mapping[str, str] | None = None,
+    *,
+    max_fprs: Sequence[float] = (),
+    draws: int = 1000,
+    seed: int = 0,
+) -> Figures:
+    """The same for a finished detector on images it was not fitted on: its own calibration, nothing fitted here.
+
+    max_fprs: false-alarm rates besides the detector's own.
+    """
+    y, names = np.asarray(labels), np.asarray(sources).astype(str)
+    wanted = sorted({calibration.max_fpr, *max_fprs})
+    rates = {fpr: achieved_rates(calibration.with_rates(max_fpr=fpr), scores, y, names) for fpr in wanted}
+    p_ai = calibration.p_ai(scores)
+    return _figures(scores, y, names, groups, families or {}, rates, p_ai, draws, seed)
+
+
+def _figures(
+    scores: Array,
+    y: NDArray,
+    names: NDArray,
+    groups: NDArray,
+    families: Mapping[str, str],
+    rates: Mapping[float, list[AchievedRate]],
+    p_ai: Array,
+    draws: int,
+    seed: int,
+) -> Figures:
+    keys = np.asarray(groups).astype(str)
+    real = scores[y == 0]
+    # A new photo source is what the figures are about, so sources, not pictures, are drawn again.
+    real_draws = group_draws(names[y == 0], draws, seed)
+    cuts = {fpr: thresholds(real, real_draws, fpr) for fpr in (0.01, 0.05)}
+    generators = np.unique(names[y == 1]).tolist()
+    generator_draws = np.random.default_rng(seed + 1).multinomial(
+        len(generators), np.full(len(generators), 1.0 / len(generators)), size=draws
+    )
+    generator_draws = np.concatenate([np.ones((1, len(generators))), generator_draws])
+    by_name = {rate.source: rate for rate in rates[max(rates)] if rate.label == 1}
+    rows, of_all = [], {"auc": [], 0.01: [], 0.05: []}  # type: ignore[var-annotated]
+    real_totals = real_draws.sum(axis=1)
+    for i, name in enumerate(generators):
+        fake = scores[(y == 1) & (names == name)]
+        own_draws = group_draws(keys[(y == 1) & (names == name)], draws, seed + 2 + i)
+        won = wins(fake, real)
+        # the same generator in every draw: its pictures stay as they are, photo sources are drawn
+        fixed = real_draws @ won.mean(axis=0) / real_totals
+        of_all["auc"].append(fixed)
+        tprs = {}
+        for fpr, cut in cuts.items():
+            above = fake[None, :] > cut[:, None]  # [draws, fakes]
+            of_all[fpr].append(above.mean(axis=1))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                tprs[fpr] = (above * own_draws).sum(axis=1) / own_draws.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            varied = np.einsum("bf,fr,br->b", own_draws, won, real_draws, optimize=True)
+            varied = varied / (own_draws.sum(axis=1) * real_totals)
+        rate = by_name[name]
+        family = families.get(name, "")
+        row = GeneratorFigures(
+            name, family, len(fake), interval(varied), interval(tprs[0.01]), interval(tprs[0.05]), rate.ai, rate.real
+        )
+        rows.append(row)
+
+    def mean(values: list[Array]) -> Interval:
+        stacked = np.stack(values, axis=1)  # [draws + 1, generators]
+        return interval((stacked * generator_draws).sum(axis=1) / generator_draws.sum(axis=1))
+
+    known = bool(np.isfinite(p_ai).all())
+    return Figures(
+        n_real=int((y == 0).sum()),
+        n_fake=int((y == 1).sum()),
+        mean_auc=mean(of_all["auc"]),
+        mean_tpr_1=mean(of_all[0.01]),
+        mean_tpr_5=mean(of_all[0.05]),
+        pooled_auc=metrics.auc(y, scores),
+        ece=metrics.ece(y, p_ai) if known else float("nan"),
+        brier=metrics.brier(y, p_ai) if known else float("nan"),
+        generators=sorted(rows, key=lambda r: (r.auc.value, r.generator)),
+        rates=rates,
+    )
+
+
+def cross_calibrated(scores: Array, labels: NDArray, sources: NDArray, parts: int = 10) -> Array:
+    """``p_ai`` of every image (n,) by a calibration on the images of other sources: sources in ``parts`` parts."""
+    names, p_ai = np.asarray(sources).astype(str), np.full(len(scores), np.nan)
+    place = {}
+    for label in (0, 1):
+        for i, name in enumerate(np.unique(names[labels == label]).tolist()):
+            place[label, name] = i % parts
+    part = np.array([place[label, name] for label, name in zip(labels.tolist(), names.tolist(), strict=True)])
+    for one in np.unique(part):
+        rest = part != one
+        if not (rest & (labels == 0)).any() or not (rest & (labels == 1)).any():
+            rest = np.ones(len(part), dtype=bool)  # a single source of a class: it is calibrated on itself
+        calibration = Calibration.from_scores(scores[rest & (labels == 0)], scores[rest & (labels == 1)])
+        p_ai[part == one] = calibration.p_ai(scores[part == one])
+    return p_ai

@@ -1,0 +1,246 @@
+"""Transfer matrix: fit on each generator, test on each (Gaintseva et al., section 5, figure 2 and table 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aigiscan.classifiers.folds import group_folds, train_test
+from aigiscan.detector.calibration import Calibration
+from aigiscan.errors import FitError
+from aigiscan.evaluation import metrics
+from aigiscan.evaluation.metrics import Interval
+from aigiscan.evaluation.resample import auc_draws, group_draws, interval, share_draws, wins
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+#: figures of a cell that are averaged and drawn
+CELL_METRICS = ("accuracy", "auc", "ap", "tpr_1", "tpr_5", "calibrated_accuracy")
+
+
+@dataclass(frozen=True, slots=True)
+class TransferCell:
+    """Fitted on ``train``, tested on ``test``; shares in [0, 1].
+
+    accuracy: balanced, at score 0; real_accuracy, fake_accuracy: its parts. ap: with as many reals as the test side
+    has. tpr_1, tpr_5: at 1 % and 5 % false alarms on the test photographs. calibrated_accuracy, _fpr, _tpr: at the
+    threshold that the conformal bound gives on held-out groups of the training side. oracle_accuracy: at the threshold
+    that is best on the test images themselves, an upper bound.
+    """
+
+    train: str
+    test: str
+    n_real: int
+    n_fake: int
+    accuracy: Interval
+    real_accuracy: float
+    fake_accuracy: float
+    auc: Interval
+    ap: float
+    tpr_1: float
+    tpr_5: float
+    calibrated_accuracy: float
+    calibrated_fpr: float
+    calibrated_tpr: float
+    oracle_accuracy: float
+
+    def value(self, metric: str) -> float:
+        """A figure by name, without its interval."""
+        found = getattr(self, metric)
+        return found.value if isinstance(found, Interval) else float(found)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAverage:
+    """Mean over the cells of one kind: accuracy and AUC with intervals by group, the others plain."""
+
+    name: str
+    cells: int
+    accuracy: Interval
+    auc: Interval
+    others: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TransferMatrix:
+    """generators: rows and columns, sorted by family and name. left_out: generator → why it is neither."""
+
+    generators: list[str]
+    families: dict[str, str]
+    cells: list[TransferCell]
+    averages: list[TransferAverage]
+    left_out: dict[str, str]
+
+    def grid(self, metric: str) -> Array:
+        """(generators, generators) of one figure: rows trained on, columns tested on."""
+        size = len(self.generators)
+        return np.array([cell.value(metric) for cell in self.cells]).reshape(size, size)
+
+
+def split_by_source(
+    labels: NDArray,
+    sources: NDArray,
+    groups: NDArray,
+    splits: NDArray | None = None,
+    test_share: float = 0.3,
+    seed: int = 0,
+) -> NDArray[np.bool_]:
+    """Mask (n,) of the test side: groups stay whole, every source gives about ``test_share`` of its images.
+
+    One split for all generators, so that the same photographs lie on the same side for all (section 5). Where every
+    image has a ``split``, that one is used: ``test`` against the rest. FitError if a side lacks a class.
+    """
+    given = None if splits is None else np.asarray(splits).astype(str)
+    if given is not None and (given != "").all() and (given == "test").any():
+        test = given == "test"
+    else:
+        rng = np.random.default_rng(seed)
+        keys = np.asarray(groups).astype(str)
+        keys = np.where(keys == "", np.array([f"image {i}" for i in range(len(keys))]), keys)
+        side: dict[str, bool] = {}
+        names, counts = np.unique(np.asarray(sources).astype(str), return_counts=True)
+        for source in names[np.argsort(counts, kind="stable")]:  # small ones first: they have the least choice
+            rows = np.flatnonzero(np.asarray(sources).astype(str) == source)
+            members, sizes = np.unique(keys[rows], return_counts=True)
+            wanted = test_share * len(rows) - sum(
+                size for key, size in zip(members, sizes, strict=True) if side.get(key)
+            )
+            for i in rng.permutation(len(members)):
+                if members[i] in side:
+                    continue
+                side[members[i]] = bool(wanted >= sizes[i] / 2)
+                wanted -= sizes[i] * side[members[i]]
+        test = np.array([side[key] for key in keys], dtype=bool)
+    for name, mask in (("test", test), ("training", ~test)):
+        if len(np.unique(labels[mask])) < 2:
+            raise FitError(f"the {name} side has one class only; give more groups of both classes")
+    return test
+
+
+def transfer_matrix(
+    X: NDArray,
+    labels: NDArray,
+    generators: NDArray,
+    families: Mapping[str, str],
+    groups: NDArray,
+    test: NDArray[np.bool_],
+    fit: Callable[[Index], Any],
+    *,
+    min_images: int = 10,
+    exclude: Collection[str] = (),
+    max_fpr: float = 0.05,
+    draws: int = 500,
+    seed: int = 0,
+) -> TransferMatrix:
+    """Fit on the photographs of the training side and each generator's fakes there; test on each generator.
+
+    X: (n, features). labels: (n,). generators: (n,), of the fakes. families: generator → family ("" unknown).
+    test: mask of the test side, see :func:`split_by_source`. fit(rows) returns an estimator fitted on these rows, both
+    classes weighing the same. min_images: generators with fewer images in all are left out, as are those in ``exclude`` (that
+    a search has seen). Raises FitError if fewer than two remain.
+    """
+    y, names, keys = np.asarray(labels), np.asarray(generators).astype(str), np.asarray(groups).astype(str)
+    chosen, left_out = _choose(y, names, families, test, min_images, exclude)
+    real_train, real_test = np.flatnonzero((y == 0) & ~test), np.flatnonzero((y == 0) & test)
+    real_draws = group_draws(keys[real_test], draws, seed)
+    fake_test = {g: np.flatnonzero((y == 1) & test & (names == g)) for g in chosen}
+    fake_draws = {g: group_draws(keys[rows], draws, seed + 1 + i) for i, (g, rows) in enumerate(fake_test.items())}
+    cells, samples = [], {}
+    for train in chosen:
+        rows = np.concatenate([real_train, np.flatnonzero((y == 1) & ~test & (names == train))])
+        estimator = fit(rows)
+        threshold = _calibrated_threshold(fit, X, y, keys, rows, max_fpr, seed)
+        real = np.asarray(estimator.decision_function(X[real_test]))
+        for tested in chosen:
+            fake = np.asarray(estimator.decision_function(X[fake_test[tested]]))
+            won = auc_draws(wins(fake, real), fake_draws[tested], real_draws)
+            right = (share_draws(fake > 0, fake_draws[tested]) + share_draws(real <= 0, real_draws)) / 2.0
+            samples[train, tested] = (right, won)
+            cells.append(_cell(train, tested, real, fake, right, won, threshold))
+    averages = _averages(chosen, families, cells, samples)
+    return TransferMatrix(chosen, {g: families.get(g, "") for g in chosen}, cells, averages, left_out)
+
+
+def _choose(
+    y: NDArray, names: NDArray, families: Mapping[str, str], test: NDArray, min_images: int, exclude: Collection[str]
+) -> tuple[list[str], dict[str, str]]:
+    chosen, left_out = [], {}
+    for name in np.unique(names[y == 1]).tolist():
+        mine = (y == 1) & (names == name)
+        if name in exclude:
+            left_out[name] = "chose the features"
+        elif mine.sum() < min_images:
+            left_out[name] = f"{mine.sum()} images"
+        elif not (mine & test).any() or (mine & ~test).sum() < 2:
+            left_out[name] = "too few groups for both sides"
+        else:
+            chosen.append(name)
+    if len(chosen) < 2:
+        raise FitError(f"a transfer matrix needs two generators with at least {min_images} images; lower --min-images")
+    return sorted(chosen, key=lambda g: (families.get(g, "") or "~", g)), left_out
+
+
+def _calibrated_threshold(
+    fit: Callable[[Index], Any], X: NDArray, y: NDArray, keys: NDArray, rows: Index, max_fpr: float, seed: int
+) -> float:
+    """Threshold of the conformal bound on the training photographs, each scored by a fit without its group."""
+    scores = np.empty(len(rows))
+    for train, rest in train_test(group_folds(y[rows], keys[rows], 4, seed), keys[rows]):
+        scores[rest] = fit(rows[train]).decision_function(X[rows[rest]])
+    return Calibration.from_scores(scores[y[rows] == 0], None, max_fpr).threshold_ai
+
+
+def _cell(
+    train: str, tested: str, real: Array, fake: Array, right: Array, won: Array, threshold: float
+) -> TransferCell:
+    labels, scores = np.repeat([0, 1], [len(real), len(fake)]), np.concatenate([real, fake])
+    _, real_accuracy, fake_accuracy = metrics.accuracies(labels, scores)
+    calibrated, below, above = metrics.accuracies(labels, scores, threshold)
+    return TransferCell(
+        train=train,
+        test=tested,
+        n_real=len(real),
+        n_fake=len(fake),
+        accuracy=interval(right),
+        real_accuracy=real_accuracy,
+        fake_accuracy=fake_accuracy,
+        auc=interval(won),
+        ap=metrics.average_precision(labels, scores),
+        tpr_1=metrics.tpr_at_fpr(labels, scores, 0.01),
+        tpr_5=metrics.tpr_at_fpr(labels, scores, 0.05),
+        calibrated_accuracy=calibrated,
+        calibrated_fpr=1.0 - below,
+        calibrated_tpr=above,
+        oracle_accuracy=metrics.oracle_threshold(labels, scores)[1],
+    )
+
+
+def _averages(
+    chosen: Sequence[str],
+    families: Mapping[str, str],
+    cells: Sequence[TransferCell],
+    samples: Mapping[tuple[str, str], tuple[Array, Array]],
+) -> list[TransferAverage]:
+    """Table 4: all transfers, within each family, and from each family to each other; a generator to itself apart."""
+    kinds: dict[str, list[TransferCell]] = {"all": [], "same generator": []}
+    for cell in cells:
+        if cell.train == cell.test:
+            kinds["same generator"].append(cell)
+            continue
+        kinds["all"].append(cell)
+        source, target = families.get(cell.train, "") or "unknown", families.get(cell.test, "") or "unknown"
+        name = f"within {source}" if source == target else f"{source} → {target}"
+        kinds.setdefault(name, []).append(cell)
+    found = []
+    for name, members in kinds.items():
+        if not members:
+            continue
+        right, won = (np.mean([samples[c.train, c.test][i] for c in members], axis=0) for i in (0, 1))
+        others = {m: float(np.mean([c.value(m) for c in members])) for m in (*CELL_METRICS[2:], "oracle_accuracy")}
+        found.append(TransferAverage(name, len(members), interval(right), interval(won), others))
+    return sorted(found, key=lambda a: (a.name != "all", a.name != "same generator", "→" in a.name, a.name))

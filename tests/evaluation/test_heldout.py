@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aigiscan.detector.calibration import Calibration
+from aigiscan.errors import FitError
+from aigiscan.evaluation import metrics
+from aigiscan.evaluation.confusion import confusion
+from aigiscan.evaluation.heldout import cross_calibrated, detector_figures, held_out_figures
+
+
+def scored(seed=0):
+    rng = np.random.default_rng(seed)
+    cameras = {f"cam{i}": 0.0 for i in range(8)} | {"odd": 2.5}
+    generators = {"easy": 5.0, "middle": 2.0, "hard": 0.3}
+    parts = [(0, name, shift) for name, shift in cameras.items()] + [(1, n, s) for n, s in generators.items()]
+    labels = np.repeat([label for label, _, _ in parts], 40)
+    sources = np.repeat([name for _, name, _ in parts], 40)
+    scores = np.concatenate([rng.normal(shift, 1, 40) for _, _, shift in parts])
+    return scores, labels, sources, np.arange(len(labels)) // 4
+
+
+def test_generators_worst_first_against_all_photographs():
+    scores, labels, sources, groups = scored()
+    found = held_out_figures(scores, labels, sources, groups, {"easy": "gan"}, draws=200)
+    assert [row.generator for row in found.generators] == ["hard", "middle", "easy"]
+    assert found.generators[2].family == "gan"
+    for row in found.generators:
+        rows = (labels == 0) | (sources == row.generator)
+        assert row.auc.value == pytest.approx(metrics.auc(labels[rows], scores[rows]))
+        assert row.tpr_5.value == pytest.approx(metrics.tpr_at_fpr(labels[rows], scores[rows], 0.05))
+        assert row.tpr_1.value == pytest.approx(metrics.tpr_at_fpr(labels[rows], scores[rows], 0.01))
+        assert row.auc.low <= row.auc.value <= row.auc.high
+    assert found.mean_auc.value == pytest.approx(np.mean([row.auc.value for row in found.generators]))
+    assert found.mean_tpr_5.value == pytest.approx(np.mean([row.tpr_5.value for row in found.generators]))
+    # three generators as unlike as these say little about a fourth
+    assert found.mean_auc.high - found.mean_auc.low > 0.15
+
+
+def test_the_odd_camera_is_the_worst_source():
+    found = held_out_figures(*scored(), draws=50)
+    overall, worst, name = found.false_alarms(0.05)
+    assert name == "odd"
+    assert worst > 0.4
+    assert overall < worst
+    assert found.generators[2].found > 0.8
+    assert 0 <= found.generators[0].missed <= 1
+
+
+def test_cross_calibration_is_worse_than_calibrating_on_oneself_where_sources_differ():
+    scores, labels, sources, _ = scored()
+    p_ai = cross_calibrated(scores, labels, sources)
+    assert np.isfinite(p_ai).all()
+    assert ((p_ai >= 0) & (p_ai <= 1)).all()
+    # monotone within one source, since one calibration judges it
+    order = np.argsort(scores[sources == "odd"])
+    assert (np.diff(p_ai[sources == "odd"][order]) >= 0).all()
+    single = cross_calibrated(scores[labels == 1], np.tile([0, 1], 60), np.repeat("x", 120))
+    assert np.isfinite(single).all()
+
+
+def test_a_detectors_own_calibration_is_used():
+    scores, labels, sources, groups = scored()
+    rng = np.random.default_rng(9)
+    calibration = Calibration.from_scores(rng.normal(0, 1, 500), rng.normal(4, 1, 500), 0.02, 0.02)
+    found = detector_figures(scores, labels, sources, groups, calibration, max_fprs=[0.1], draws=20)
+    assert list(found.rates) == [0.02, 0.1]
+    verdicts = calibration.verdict(scores)
+    worst = found.rates[0.02][0]
+    assert worst.source == "odd"
+    assert worst.ai == np.mean(verdicts[sources == "odd"] == "ai")
+    assert found.brier == pytest.approx(metrics.brier(labels, calibration.p_ai(scores)))
+    without = detector_figures(
+        scores, labels, sources, groups, Calibration.from_scores(scores[labels == 0], None), draws=5
+    )
+    assert np.isnan(without.ece)
+
+
+def test_one_photo_source_cannot_be_left_out():
+    scores, labels, sources, groups = scored()
+    with pytest.raises(FitError, match="second photo source"):
+        held_out_figures(scores, labels, np.where(labels == 0, "cam", sources), groups)
+
+
+def test_confusion_counts_and_puts_the_worst_class_first():
+    truth = np.array(["real"] * 4 + ["sd1"] * 4 + ["sd2"] * 2)
+    predicted = np.array(["real", "real", "real", "sd1", "sd1", "sd2", "sd2", "sd2", "sd2", "gan"])
+    found = confusion(truth, predicted)
+    assert found.names == ["real", "gan", "sd1", "sd2"]
+    assert found.counts.tolist() == [[3, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 3], [0, 1, 0, 1]]
+    assert found.accuracy == 0.5
+    assert [(c.name, c.accuracy, c.binary_accuracy, c.mostly) for c in found.classes] == [
+        ("sd1", 0.25, 1.0, "sd2"),
+        ("sd2", 0.5, 1.0, "gan"),
+        ("real", 0.75, 0.75, "sd1"),
+    ]
+    assert found.shares()[0].tolist() == [0.75, 0.0, 0.25, 0.0]
+    with pytest.raises(FitError):
+        confusion(truth, predicted[:3])
