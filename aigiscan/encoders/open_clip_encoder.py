@@ -14,7 +14,7 @@ from aigiscan.encoders.clip_source import ClipSource, find_source, folder_source
 from aigiscan.encoders.device import choose_device, choose_precision, torch_dtype
 from aigiscan.encoders.heads import why_no_heads
 from aigiscan.encoders.options import check_options, unit_length
-from aigiscan.encoders.pixels import chw, limit_aspect
+from aigiscan.encoders.pixels import chw, limit_aspect, native_crop
 from aigiscan.encoders.weights import file_sha256, shipped_models_dir
 from aigiscan.errors import EncoderError
 
@@ -120,13 +120,16 @@ class OpenClipEncoder(Encoder):
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
         size = self.source.preprocess["size"]
+        if self.source.preprocess["resize_mode"] == "native":  # not open_clip's: only our own `mini` asks for it
+            side = size[0] if isinstance(size, list) else size
+            return [lambda image: native_crop(image, side)]
         fixed = {**self.source.preprocess, "size": tuple(size) if isinstance(size, list) else size}
         steps: list[Callable[[Image], Image]] = image_transform_v2(PreprocessCfg(**fixed), is_train=False).transforms
         return steps[:-2]  # without ToTensor and Normalize, which work on the whole batch here
 
     def prepare(self, image: Image) -> np.ndarray:
         """uint8 (3, height, width), resized and cropped as the pretrained tag wants it."""
-        if self.source.preprocess["resize_mode"] != "squash":
+        if self.source.preprocess["resize_mode"] not in ("squash", "native"):
             image = limit_aspect(image)
         for step in self._steps:
             image = step(image)

@@ -48,3 +48,17 @@ def central_crop(image: Image.Image, limit: int) -> Image.Image:
 def chw(image: Image.Image) -> np.ndarray:
     """RGB picture → uint8 array (3, height, width), contiguous."""
     return np.ascontiguousarray(np.asarray(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1))
+
+
+def native_crop(image: Image.Image, size: int) -> Image.Image:
+    """The central ``size`` × ``size`` pixels, not resized: resizing wipes out the traces of how a picture was made.
+
+    A smaller picture is mirrored at its edges. Offsets are multiples of 8, so that JPEG's blocks keep their phase.
+    """
+    image = central_crop(image, size)
+    missing = [size - side for side in (image.height, image.width)]
+    if not any(missing):
+        return image
+    before = [short // 2 // 8 * 8 for short in missing]
+    edges = [(first, short - first) for first, short in zip(before, missing, strict=True)]
+    return Image.fromarray(np.pad(np.asarray(image.convert("RGB")), [*edges, (0, 0)], mode="symmetric"))
