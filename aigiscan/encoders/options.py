@@ -27,8 +27,8 @@ def plain_options(name: str, argument: str, options: EncoderOptions | None) -> E
         raise EncoderError(f"encoder {name} takes nothing after the colon, got {argument!r}")
     if options.heads:
         raise EncoderError(f"encoder {name} has no attention heads; --heads needs an open_clip vision transformer")
-    if options.projection == "hidden":
-        raise EncoderError(f"encoder {name} has no projection; 'hidden' needs an open_clip model")
+    if options.projection == "hidden" or options.pooling == "mean":
+        raise EncoderError(f"encoder {name} has one kind of feature; 'mean' and 'hidden' need an open_clip model")
     return options
 
 

@@ -31,7 +31,14 @@ ENCODERS: dict[str, Kind] = {
     ),
     "mini": Kind("aigiscan.encoders.open_clip_encoder:MiniEncoder", "mini", "a small CLIP of our own (shipped)"),
     "lite": Kind("aigiscan.encoders.lite:LiteEncoder", "lite", "EfficientNet-Lite0 stage statistics (shipped)"),
-    "spam": Kind("aigiscan.encoders.spam:SpamEncoder", "spam", "pixel adjacency statistics (nothing to download)"),
+    "spam": Kind("aigiscan.encoders.spam:SpamEncoder", "spam", "pixel adjacency statistics (no weights)"),
+    "timm": Kind("aigiscan.encoders.timm_encoder:TimmEncoder", "timm:NAME[/FILE]", "any timm model, DINOv2 among them"),
+    "color": Kind("aigiscan.encoders.color:ColorEncoder", "color:rgb|hsv|ycbcr", "colour histograms (no weights)"),
+    "spectrum": Kind(
+        "aigiscan.encoders.spectrum:SpectrumEncoder",
+        "spectrum",
+        "radial spectrum of the high-pass residual (no weights)",
+    ),
 }
 
 
@@ -55,14 +62,12 @@ def create_encoder(spec: str, options: EncoderOptions | None = None) -> Encoder:
         return _create_one(parts[0], options)
     from aigiscan.encoders.concat import ConcatEncoder
 
-    if options.heads:
-        # "--heads" on a concatenation means: of the part that has heads. Which one that is, only its class knows.
-        able = [encoder_class(part).has_heads for part in parts]
-        if not any(able):
-            raise EncoderError(f"--heads: no part of {spec} has attention heads; one open_clip vision transformer must")
-        chosen = [options if yes else options.replace(heads=False) for yes in able]
-    else:
-        chosen = [options] * len(parts)
+    able = [encoder_class(part).has_heads for part in parts]
+    if options.heads and not any(able):
+        raise EncoderError(f"--heads: no part of {spec} has attention heads; one open_clip vision transformer must")
+    # What only a transformer has is asked of the parts that are one.
+    plain = options.replace(heads=False, pooling="class", projection="projected")
+    chosen = [options if yes or not any(able) else plain for yes in able]
     return ConcatEncoder([_create_one(part, opts) for part, opts in zip(parts, chosen, strict=True)])
 
 

@@ -1,0 +1,69 @@
+"""``color:rgb``, ``color:hsv``, ``color:ycbcr``: colour histograms, for the question whether colour alone tells.
+
+Saland, report, section 2.7: histograms of real and generated pictures in RGB, HSV and YCbCr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec, Encoder, EncoderOptions
+from aigiscan.encoders.options import plain_options, unit_length
+from aigiscan.errors import EncoderError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SPACES = {"rgb": "RGB", "hsv": "HSV", "ycbcr": "YCbCr"}
+#: bins of each component alone, and per axis of the joint histogram
+BINS, JOINT = 32, 8
+#: pixels looked at: every k-th row and column of a larger picture, so that no colour is mixed
+SIDE = 512
+
+
+class ColorEncoder(Encoder):
+    """Colour histograms, 608 columns: square roots of relative frequencies, in [0, 1].
+
+    Columns 0–95: 32 bins of each of the three components; 96–607: the joint histogram of all three, 8 bins each, at
+    96 + 64·i + 8·j + k.
+    """
+
+    def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
+        if argument not in SPACES:
+            raise EncoderError(f"color needs a space: {', '.join(f'color:{space}' for space in SPACES)}")
+        self.space = argument
+        self.name = f"color:{argument}"
+        self.options = plain_options(self.name, "", options)
+
+    def channels(self) -> dict[str, ChannelSpec]:
+        """One channel: ``embedding`` (608,)."""
+        return {CHANNEL_EMBEDDING: ChannelSpec((3 * BINS + JOINT**3,))}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See :meth:`Encoder.fingerprint`; the settings of the histograms stand in for preprocessing."""
+        return {
+            "name": self.name,
+            "weights": "",
+            "preprocessing": {"space": self.space, "bins": [BINS, JOINT], "side": SIDE, "version": 1},
+            "precision": "",
+            "pooling": "",
+            "projection": "",
+            "normalize": self.options.normalize,
+        }
+
+    def prepare(self, image: Image) -> np.ndarray:
+        """The finished vector (608,) float32."""
+        step = max(1, -(-max(image.size) // SIDE))
+        pixels = np.asarray(image.convert(SPACES[self.space]))[::step, ::step].reshape(-1, 3).astype(np.int64)
+        alone = [np.bincount(pixels[:, i] * BINS // 256, minlength=BINS) for i in range(3)]
+        coarse = pixels * JOINT // 256
+        joint = np.bincount(coarse[:, 0] * JOINT**2 + coarse[:, 1] * JOINT + coarse[:, 2], minlength=JOINT**3)
+        return np.sqrt(np.concatenate([*alone, joint]) / len(pixels)).astype(np.float32)
+
+    def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Stack the vectors."""
+        matrix = np.stack(list(inputs)) if len(inputs) else np.zeros((0, 3 * BINS + JOINT**3), np.float32)
+        return {CHANNEL_EMBEDDING: unit_length(matrix) if self.options.normalize else matrix}

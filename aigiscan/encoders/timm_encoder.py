@@ -1,0 +1,199 @@
+"""``timm:NAME[/FILE]``: any image model of timm (DINOv2 among a thousand), pooled features before the classifier."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec, Encoder, EncoderOptions
+from aigiscan.encoders.device import choose_device, choose_precision, torch_dtype
+from aigiscan.encoders.hub import find_on_hub, hub_file
+from aigiscan.encoders.options import plain_options, unit_length
+from aigiscan.encoders.pixels import chw, limit_aspect
+from aigiscan.encoders.weights import file_sha256, load_weights, one_line
+from aigiscan.errors import EncoderError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+
+class TimmEncoder(Encoder):
+    """Pooled features of a timm model, as it gives them without its classifier.
+
+    Preprocessing (size, mean, deviation, interpolation, crop) is that of the model's own pretrained configuration.
+    """
+
+    def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
+        architecture, _, file = argument.partition("/")
+        if not architecture:
+            raise EncoderError("timm needs a model, such as timm:vit_small_patch14_dinov2.lvd142m")
+        self.architecture = architecture
+        self._file = Path(os.path.abspath(Path(file).expanduser())) if file else None
+        self.name = f"timm:{architecture}" + (f"/{self._file}" if self._file else "")
+        self.options = plain_options(self.name, "", options)
+        self._lock = threading.RLock()
+
+    @cached_property
+    def _pretrained(self) -> dict[str, Any]:
+        """timm's pretrained configuration of the model."""
+        import timm
+
+        plain = self.architecture.split(".")[0]
+        if not timm.is_model(plain):
+            near = difflib.get_close_matches(plain, timm.list_models(), n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise EncoderError(f"timm has no model {plain!r}{hint}")
+        try:
+            config = timm.models.get_pretrained_cfg(self.architecture, allow_unregistered=False)
+        except RuntimeError as error:
+            raise EncoderError(f"{self.name}: {one_line(error)}") from error
+        if config is None:
+            tags = [name for name in timm.list_pretrained() if name.split(".")[0] == plain]
+            raise EncoderError(f"{self.name}: no such pretrained tag; there are: {', '.join(tags) or 'none'}")
+        return dict(config.to_dict())
+
+    @cached_property
+    def _data(self) -> dict[str, Any]:
+        """What timm's transform is made of, JSON values."""
+        from timm.data import resolve_data_config
+
+        config = resolve_data_config(pretrained_cfg=self._pretrained)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in sorted(config.items())}
+
+    @cached_property
+    def _width(self) -> int:
+        import torch
+
+        try:
+            with torch.device("meta"):
+                model = self._new()
+        except (NotImplementedError, RuntimeError):  # a few models compute with values while they are built
+            model = self._new()
+        return int(getattr(model, "head_hidden_size", model.num_features))
+
+    def _new(self) -> Any:
+        import timm
+
+        return timm.create_model(self.architecture, pretrained=False)
+
+    def weights(self) -> Path:
+        """The weights file, downloaded if it must be and can be; EncoderError (one line) if it cannot be had."""
+        if self._file is not None:
+            if not self._file.is_file():
+                raise EncoderError(f"weights file {self._file} does not exist")
+            return self._file
+        repo, url = self._pretrained.get("hf_hub_id"), self._pretrained.get("url")
+        if repo:
+            own = self._pretrained.get("hf_hub_filename")
+            files = [own] if own else ["model.safetensors", "pytorch_model.bin"]
+            return find_on_hub(self.architecture, repo, files, give=f"timm:{self.architecture}/PATH/TO/{files[0]}")
+        if not url:
+            raise EncoderError(f"{self.name}: timm knows no weights for it; give a file: timm:{self.architecture}/FILE")
+        return hub_file(self.architecture, url, give=f"timm:{self.architecture}/PATH/TO/{os.path.basename(url)}")
+
+    def channels(self) -> dict[str, ChannelSpec]:
+        """One channel: ``embedding`` (the model's feature width,)."""
+        return {CHANNEL_EMBEDDING: ChannelSpec((self._width,))}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See :meth:`Encoder.fingerprint`."""
+        return {
+            "name": self.name,
+            "weights": file_sha256(self.weights()),
+            "preprocessing": dict(self._data),
+            "precision": self.precision,
+            "pooling": "",
+            "projection": "",
+            "normalize": self.options.normalize,
+        }
+
+    @cached_property
+    def _steps(self) -> list[Callable[[Image], Image]]:
+        """timm's own evaluation transform, up to the conversion into numbers."""
+        from timm.data import create_transform
+
+        config: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in self._data.items()
+        }
+        steps: list[Callable[[Image], Image]] = create_transform(**config, is_training=False).transforms
+        return steps[:-2]  # without MaybeToTensor and Normalize
+
+    def prepare(self, image: Image) -> np.ndarray:
+        """uint8 (3, height, width), resized and cropped as the model's configuration says."""
+        image = limit_aspect(image)
+        for step in self._steps:
+            image = step(image)
+        return chw(image)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return choose_device(self.options.device)
+
+    @cached_property
+    def precision(self) -> str:
+        """fp32, bf16 or fp16; ``auto`` is decided by timing."""
+        with self._lock:
+            return choose_precision(self.options.precision, self.device, self.architecture, self._sample)
+
+    def _sample(self) -> tuple[torch.nn.Module, torch.Tensor]:
+        import torch
+
+        return self._new().eval(), torch.randn(2, *self._data["input_size"])
+
+    @cached_property
+    def _model(self) -> Any:
+        with self._lock:
+            model = self._new()
+            _fill(model, load_weights(self.weights()), self.name)
+            model.reset_classifier(0)
+            model = model.eval().requires_grad_(False)
+            return model.to(device=self.device, dtype=torch_dtype(self.precision))
+
+    def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Batch of uint8 (3, h, w) → ``embedding`` (n, d)."""
+        import torch
+
+        if not len(inputs):
+            return {CHANNEL_EMBEDDING: np.zeros((0, self._width), np.float32)}
+        on_gpu = self.device.type == "cuda"
+        raw = torch.from_numpy(np.stack(list(inputs)))
+        raw = (raw.pin_memory() if on_gpu else raw).to(self.device, non_blocking=on_gpu)
+        mean, std = (torch.tensor(self._data[k], device=self.device).reshape(1, 3, 1, 1) for k in ("mean", "std"))
+        with torch.inference_mode():
+            pixels = raw.float().div_(255).sub_(mean).div_(std).to(torch_dtype(self.precision))  # [b, 3, h, w]
+            matrix = self._model(pixels).float().cpu().numpy()
+        return {CHANNEL_EMBEDDING: unit_length(matrix) if self.options.normalize else matrix}
+
+
+def _fill(model: Any, state: dict[str, torch.Tensor], name: str) -> None:
+    """Load every parameter but the classifier's, or raise EncoderError: timm's own loader lets some stay random."""
+    classifier = tuple(f"{key}." for key in _classifier_names(model))
+    for convert in (None, getattr(import_module(type(model).__module__), "checkpoint_filter_fn", None)):
+        # Original releases (such as Meta's DINOv2 files) name their tensors otherwise; timm's module knows how.
+        try:
+            found = state if convert is None else convert(dict(state), model)
+            found = {key: value for key, value in found.items() if not key.startswith(classifier)}
+            result = model.load_state_dict(found, strict=False)
+        except (RuntimeError, KeyError, ValueError, AttributeError) as error:
+            problem = one_line(error)
+            continue
+        missing = [key for key in result.missing_keys if not key.startswith(classifier)]
+        if not missing and not result.unexpected_keys:
+            return
+        problem = f"missing {missing[:2]}, unexpected {result.unexpected_keys[:2]}"
+    raise EncoderError(f"{name}: the weights do not fit: {problem}")
+
+
+def _classifier_names(model: Any) -> Sequence[str]:
+    named = model.pretrained_cfg.get("classifier") or ()
+    return [named] if isinstance(named, str) else list(named)
