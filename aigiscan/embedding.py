@@ -16,7 +16,7 @@ from aigiscan.errors import EncoderError, InputError, MissingDependencyError
 from aigiscan.images.decode import DEFAULT_MAX_PIXELS
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import ImageRecord
-from aigiscan.runner import run, run_batches
+from aigiscan.runner import Encoded, run, run_batches
 from aigiscan.store import StoreWriter
 from aigiscan.store.shards import ShardReport, read_shard, write_shard
 
@@ -82,6 +82,25 @@ def embed(
             summary.pruned = writer.prune()
     summary.known -= summary.encoded + summary.moved + len(summary.failures)
     return summary
+
+
+def encode(
+    records: Iterable[ImageRecord],
+    encoder: Encoder,
+    settings: EmbedSettings | None = None,
+    cache: str | Path | None = None,
+) -> Iterator[Encoded]:
+    """Encode images one by one in order, taking what the store ``cache`` holds from it and adding the rest to it."""
+    settings = settings or EmbedSettings()
+    options = settings.runner_options()
+    if cache is None:
+        yield from run(records, encoder, **options)
+        return
+    fingerprint = store_fingerprint(encoder, settings.equalization)
+    with StoreWriter(cache, fingerprint, encoder.channels(), resume=True) as writer:
+        for rows in run_batches(records, encoder, cache=writer.cache, **options):
+            writer.append(rows)
+            yield from rows
 
 
 def _count(records: Iterable[ImageRecord], summary: EmbedSummary) -> Iterator[ImageRecord]:

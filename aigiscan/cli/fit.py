@@ -17,7 +17,11 @@ DEFAULT_ENCODER = "lite+spam"
 
 
 def fit(
-    path: str = typer.Argument(..., metavar="PATH_OR_STORE", help="Labelled folder, CSV manifest, or store (.h5)."),
+    paths: list[str] = typer.Argument(
+        ...,
+        metavar="PATH_OR_STORE...",
+        help="Labelled folder, CSV manifest, or store (.h5); or stores of the same pictures under several --equalize.",
+    ),
     output: Path = typer.Option(..., "--output", "-o", help="Detector folder to write."),
     encoder: str = typer.Option(
         DEFAULT_ENCODER, "--encoder", "-e", help="Encoder, e.g. lite+spam or ViT-L-14/openai. A store names its own."
@@ -31,7 +35,7 @@ def fit(
     equalize: list[str] = typer.Option(
         [],
         "--equalize",
-        help="Crop, resize and re-encode every picture alike, e.g. square:224,jpeg:75 (repeatable: fitted on all, scored by the mean).",
+        help="Crop, resize and re-encode every picture alike, e.g. limit:512,jpeg:80. Repeatable: scan uses the first.",
     ),
     C: float | None = typer.Option(None, "--C", help="Inverse strength of the L2 penalty (logistic, svm)."),
     intercept: bool | None = typer.Option(None, "--intercept/--no-intercept", help="Fit a bias term (logistic)."),
@@ -65,26 +69,28 @@ def fit(
 
     params: dict = {"C": C, "fit_intercept": intercept, "standardize": standardize}
     params = {key: value for key, value in params.items() if value is not None} | _parse_params(param)
-    specs = equalize or [""]
-    if is_store(path):
-        from aigiscan.detector.table import table_from_store
-        from aigiscan.store import EmbeddingStore
-
+    if all(is_store(path) for path in paths):
         if equalize:
             raise InputError("--equalize works on pictures; a store holds embeddings: use `aigiscan embed --equalize`")
-        store = EmbeddingStore(path)
-        view = _view(features, store.fingerprint)
-        tables = [table_from_store(store, view.channels)]
+        tables, view = _read(paths, features)
+    elif len(paths) > 1:
+        raise InputError("give one labelled folder or manifest, or only stores; a manifest can name several folders")
     else:
         tables, view = _embed(
-            path, encoder, specs, features,
-            device=device, precision=precision, batch_size=batch_size, workers=workers,
-        )  # fmt: skip
+            paths[0],
+            encoder,
+            equalize or [""],
+            features,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            workers=workers,
+        )
     settings = FitSettings(
         classifier=classifier, params=params, weighting=weighting, max_fpr=max_fpr, max_miss=max_miss,
         folds=folds, seed=seed, name=name or output.name, grade=grade, description=description,
     )  # fmt: skip
-    from aigiscan.detector.report_card import complete_card
+    from aigiscan.evaluation.card_metrics import complete_card
 
     result = fit_detector(tables, settings, view)
     detector, rows = complete_card(result)

@@ -16,9 +16,10 @@ from aigiscan.cli import console
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
-    from aigiscan.detector.detector import Detector, Judged
+    from aigiscan.detector.detector import Detector
     from aigiscan.detector.verdict import Verdict
     from aigiscan.images.records import ImageRecord
+    from aigiscan.runner import Encoded
 
 BUILTIN = "builtin"
 
@@ -94,8 +95,8 @@ def scan(
     failures: list[Verdict] = []
 
     with _destination(output, report_format, resume, source) as write:
-        judged = source.judged(chosen, device=device, precision=precision, cache=cache)
-        for row in console.track(chosen.judge(judged), total=source.total, description="scan"):
+        encoded = source.encoded(chosen, device=device, precision=precision, cache=cache)
+        for row in console.track(chosen.judge(encoded), total=source.total, description="scan"):
             write(formatter.line(row))
             counts[row.verdict] += 1
             if table:
@@ -140,20 +141,22 @@ class _Source:
         self.done = set(printed_paths)
         self.records = [record for record in self.records if printable(record.path) not in self.done]
 
-    def judged(self, detector: Detector, *, device: str, precision: str | None, cache: Path | None) -> Iterator[Judged]:
-        """Encoded images in sorted path order."""
-        from aigiscan.detector.stored import judged_from_store
+    def encoded(
+        self, detector: Detector, *, device: str, precision: str | None, cache: Path | None
+    ) -> Iterator[Encoded]:
+        """Encoded images in sorted path order: stores first, then files."""
+        from aigiscan.detector.stored import encoded_from_store
+        from aigiscan.embedding import EmbedSettings, encode
         from aigiscan.reports.writers import printable
 
         for path in self.stores:
-            for row in judged_from_store(detector, path):
+            for row in encoded_from_store(detector, path):
                 if printable(row.record.path) not in self.done:
                     yield row
         if self.records:
-            from aigiscan.detector.cache import encode_with_cache
-
             encoder = detector.make_encoder(device=device, precision=precision)
-            yield from encode_with_cache(self.records, encoder, detector, cache, **self.options)
+            settings = EmbedSettings(equalization=detector.card.equalization, **self.options)
+            yield from encode(self.records, encoder, settings, cache=cache)
 
 
 @contextlib.contextmanager

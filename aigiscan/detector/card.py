@@ -18,18 +18,17 @@ WEIGHTS_NAME = "weights.safetensors"
 class Card:
     """Contents of ``card.yaml``; plain values only.
 
-    encoder: ``name``, ``options`` (pooling, projection, normalize) and ``fingerprint``. equalizations: what is done to
-    every picture before it is encoded (empty: nothing); with several, the score is the mean over them. view, classifier:
-    kind and parameters. thresholds: the rates asked for, the scores they gave and on how many calibration images. training:
-    digest and counts per generator, source and format. metrics: ``held_out`` and ``in_distribution``.
-    grade: what may be expected ("demonstration grade"). limits: sentences a user must know.
+    encoder: ``name`` and ``fingerprint``. equalization: what is done to a picture before it is encoded ("" nothing).
+    view, classifier: kind and parameters. thresholds: the rates asked for, the scores they gave and on how many
+    calibration images. training: digest and counts per generator, source and format. metrics: ``held_out`` and
+    ``in_distribution``. grade: what may be expected ("demonstration grade"). limits: sentences a user must know.
     """
 
     name: str
     encoder: dict[str, Any]
     view: dict[str, Any]
     classifier: dict[str, Any]
-    equalizations: list[str] = field(default_factory=list)
+    equalization: str = ""
     grade: str = ""
     description: str = ""
     limits: list[str] = field(default_factory=list)

@@ -15,16 +15,18 @@ import numpy as np
 
 from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.card import WEIGHTS_NAME, Card, read_card
-from aigiscan.detector.verdict import VERDICT_UNREADABLE, Verdict
+from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNREADABLE, Verdict
 from aigiscan.errors import DetectorError
 from aigiscan.features.views import FeatureView, view_from_saved
 
 if TYPE_CHECKING:
     from aigiscan.encoders.base import Encoder
-    from aigiscan.images.records import FileFacts, ImageRecord
+    from aigiscan.images.equalize import Equalization
+    from aigiscan.runner import Encoded
 
 #: images judged at once: the classifier's cost per call vanishes, and a pipe still sees rows soon
 _JUDGE_CHUNK = 64
+_FACTS = ("provenance", "width", "height", "format", "bytes", "sha256")
 
 
 @dataclass(frozen=True)
@@ -115,23 +117,23 @@ class Detector:
 
     # ---- encoder
 
+    @property
+    def equalization(self) -> Equalization | None:
+        """What is done to every picture before it is encoded; None for nothing."""
+        from aigiscan.images.equalize import Equalization
+
+        return Equalization.parse(self.card.equalization) if self.card.equalization else None
+
     def make_encoder(self, *, device: str = "auto", precision: str | None = None) -> Encoder:
         """The detector's encoder, checked against the fingerprint in the card.
 
-        precision: None takes the one it was fitted with, which makes scores comparable; another one is the caller's
-        own risk and only the remaining fingerprint is compared.
+        precision: None takes the one it was fitted with, which makes scores comparable; with another one scores move
+        (bfloat16 against float32 by about 0.1 % of an embedding's length) and the caller takes that on himself.
         """
-        from aigiscan.encoders import create_encoder
-        from aigiscan.encoders.base import EncoderOptions
+        from aigiscan.encoders import encoder_from_fingerprint
 
-        saved = self.card.encoder
-        options = EncoderOptions(
-            device=device,
-            precision=precision or saved["fingerprint"].get("precision") or "auto",
-            heads="heads" in self.view.channels,
-            **saved.get("options", {}),
-        )
-        encoder = create_encoder(saved["name"], options)
+        saved = _with_precision(self.card.encoder["fingerprint"], precision)
+        encoder = encoder_from_fingerprint(saved, device=device, heads="heads" in self.view.channels)
         self.check_fingerprint(encoder.fingerprint(), f"encoder {encoder.name}", any_precision=precision is not None)
         return encoder
 
@@ -139,10 +141,12 @@ class Detector:
         """Raise DetectorError unless ``other`` is the fingerprint the detector was fitted with."""
         from aigiscan.encoders import compare_fingerprints
 
-        mine, theirs = dict(self.card.encoder["fingerprint"]), dict(other)
-        for ignored in ("equalization", *(["precision"] if any_precision else [])):
-            mine.pop(ignored, None)
-            theirs.pop(ignored, None)
+        # Equalisation is checked where it matters; it is a step before the encoder, not part of it.
+        mine, theirs = (
+            {k: v for k, v in f.items() if k != "equalization"} for f in (self.card.encoder["fingerprint"], other)
+        )
+        if any_precision:
+            mine, theirs = _with_precision(mine, "any"), _with_precision(theirs, "any")
         differences = compare_fingerprints(mine, theirs)
         if differences:
             raise DetectorError(
@@ -156,47 +160,43 @@ class Detector:
         """Channel arrays (n, …) → scores (n,) float64, higher = more likely AI-generated."""
         return np.asarray(self.classifier.decision_function(self.view.transform(channels)), dtype=np.float64)
 
-    def judge(self, rows: Iterable[Judged]) -> Iterator[Verdict]:
+    def judge(self, rows: Iterable[Encoded]) -> Iterator[Verdict]:
         """Encoded images, in order → verdicts, in order; those without channels become ``unreadable`` rows."""
         iterator = iter(rows)
         while chunk := list(itertools.islice(iterator, _JUDGE_CHUNK)):
             yield from self._judge_chunk(chunk)
 
-    def _judge_chunk(self, chunk: Sequence[Judged]) -> Iterator[Verdict]:
-        readable = [row for row in chunk if row.views]
+    def _judge_chunk(self, chunk: Sequence[Encoded]) -> Iterator[Verdict]:
+        readable = [row.channels for row in chunk if row.channels is not None]
         judged: Iterator[tuple[float, float, float, str, str]] = iter(())
         if readable:
-            views = range(len(readable[0].views))
-            stacked = [_stack([row.views[i] for row in readable], self.view.channels) for i in views]
-            scores = np.mean([self.scores(channels) for channels in stacked], axis=0)
-            generators = self._generators(stacked[0])
+            channels = {name: np.stack([row[name] for row in readable]) for name in self.view.channels}
+            scores = self.scores(channels)
             judged = zip(
                 scores.tolist(),
                 self.calibration.p_ai(scores).tolist(),
                 self.calibration.p_value(scores).tolist(),
                 (str(v) for v in self.calibration.verdict(scores)),
-                generators if generators is not None else itertools.repeat(""),
+                self._generators(channels) or itertools.repeat(""),
                 strict=False,
             )
         for row in chunk:
-            facts = row.facts
-            common = {
-                "path": row.record.path,
-                "provenance": facts.provenance,
-                "width": facts.width,
-                "height": facts.height,
-                "format": facts.format,
-                "bytes": facts.bytes,
-                "sha256": facts.sha256,
-            }
-            if not row.views:
-                yield Verdict(verdict=VERDICT_UNREADABLE, error=row.error or "unknown", **common)
+            facts = {name: getattr(row.facts, name) for name in _FACTS}
+            if row.channels is None:
+                yield Verdict(row.record.path, VERDICT_UNREADABLE, error=row.error or "unknown", **facts)
                 continue
             score, p_ai, p_value, verdict, generator = next(judged)
+            # an attribution of a picture that is not flagged would read as an accusation
+            named = generator if verdict == VERDICT_AI else ""
             yield Verdict(
-                verdict=verdict, score=score, p_ai=p_ai, p_value=p_value,
-                generator=generator if verdict == "ai" else "", **common,
-            )  # fmt: skip
+                row.record.path,
+                verdict,
+                score=score,
+                p_ai=None if np.isnan(p_ai) else p_ai,
+                p_value=p_value,
+                generator=named,
+                **facts,
+            )
 
     def _generators(self, channels: Mapping[str, np.ndarray]) -> list[str] | None:
         """The attributed generator of each image, for classifiers over several generators."""
@@ -216,45 +216,22 @@ class Detector:
         The same as ``aigiscan scan``: ``for row in Detector.load("builtin").scan("photos"): print(row.verdict)``.
         """
         from aigiscan.images.find import find_images
+        from aigiscan.runner import run
 
-        given = [paths] if isinstance(paths, (str, Path)) else list(paths)
-        records = find_images(given)
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
         encoder = self.make_encoder(device=device)
-        yield from self.judge(
-            encode_views(records, encoder, self.card.equalizations, batch_size=batch_size, workers=workers)
-        )
+        rows = run(find_images(given), encoder, equalization=self.equalization, batch_size=batch_size, workers=workers)
+        yield from self.judge(rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One image on its way to a verdict: its channels under each equalisation (empty if unreadable)."""
-
-    record: ImageRecord
-    facts: FileFacts
-    views: tuple[Mapping[str, np.ndarray], ...] = ()
-    error: str = ""
-
-
-def encode_views(
-    records: Sequence[ImageRecord], encoder: Encoder, equalizations: Sequence[str], **options: Any
-) -> Iterator[Judged]:
-    """Run the encoder over the records once per equalisation, side by side and in order."""
-    from aigiscan.images.equalize import Equalization
-    from aigiscan.runner import run
-
-    runs = [
-        run(records, encoder, equalization=Equalization.parse(spec) if spec else None, **options)
-        for spec in (equalizations or [""])
-    ]
-    for rows in zip(*runs, strict=True):
-        first = rows[0]
-        readable = all(row.channels is not None for row in rows)
-        error = next((row.error for row in rows if row.error), "")
-        yield Judged(first.record, first.facts, tuple(row.channels for row in rows) if readable else (), error)
-
-
-def _stack(rows: Sequence[Mapping[str, np.ndarray]], names: Sequence[str]) -> dict[str, np.ndarray]:
-    return {name: np.stack([row[name] for row in rows]) for name in names}
+def _with_precision(fingerprint: Mapping[str, Any], precision: str | None) -> dict[str, Any]:
+    """The fingerprint at another precision (None: as it is), wherever a part of the encoder has one."""
+    if precision is None:
+        return dict(fingerprint)
+    changed = {**fingerprint, **({"precision": precision} if fingerprint.get("precision") else {})}
+    if "parts" in fingerprint:
+        changed["parts"] = [_with_precision(part, precision) for part in fingerprint["parts"]]
+    return changed
 
 
 def resolve_detector(path: str | Path) -> Path:

@@ -1,8 +1,8 @@
 """Fitting a detector: held-out scores first, thresholds from them, then one classifier on everything.
 
-Every image is scored once by a classifier that saw neither its generator nor its photo source (nor, where there is only
-one of a kind, its group). These scores give the metrics in the card and the calibration of the verdicts
-(cross-conformal: Vovk, "Cross-conformal predictors", 2015): the thresholds come from photo sources left out of the fit.
+Every image is scored by a classifier that saw neither its generator nor its photo source (nor, where there is only one
+of a kind, its group). These scores give the metrics in the card and the calibration of the verdicts (cross-conformal:
+Vovk, "Cross-conformal predictors", 2015): the thresholds come from photo sources left out of the fit.
 """
 
 from __future__ import annotations
@@ -50,15 +50,20 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted detector and the held-out scores that its card was written from.
+    """A fitted detector and the held-out scores that its card is written from.
 
-    held_out: (n,) score of each image by a classifier that did not see its source. folds: (n,) fold number.
+    table: the images as ``scan`` will see them (first equalisation). equalizations: k specs. held_out: (n, k), score of
+    each image under each equalisation by a classifier that did not see its source. folds: (n,) fold numbers.
+    in_distribution: (n,) under the first equalisation, by a classifier that saw other images of the same source; None
+    where there are too few groups.
     """
 
     detector: Detector
     table: FitTable
+    equalizations: tuple[str, ...]
     held_out: np.ndarray
     folds: np.ndarray
+    in_distribution: np.ndarray | None = None
 
 
 def sample_weights(label: np.ndarray, sources: np.ndarray, weighting: str) -> np.ndarray:
@@ -91,115 +96,92 @@ def check_table(table: FitTable) -> None:
             raise FitError(f"channel {name} holds NaN or infinite numbers: embed the images again")
 
 
-def held_out_scores(
-    make: Callable[[], Any],
-    matrix: np.ndarray,
-    target: np.ndarray,
-    table: FitTable,
-    settings: FitSettings,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (n,) of every image by a classifier fitted without its source, and its fold (n,)."""
-    from aigiscan.evaluation.folds import source_folds
-
-    folds = source_folds(table.label, table.sources, table.groups, n_folds=settings.folds, seed=settings.seed)
-    scores = np.full(len(table), np.nan)
-    for fold in np.unique(folds):
-        inside, outside = folds != fold, folds == fold
-        if len(np.unique(table.label[inside])) < 2:
-            raise FitError(
-                "too few generators, photo sources or groups to leave any out: add images or a `group` column"
-            )
-        weights = sample_weights(table.label[inside], table.sources[inside], settings.weighting)
-        fitted = make().fit(matrix[inside], target[inside], sample_weight=weights)
-        scores[outside] = fitted.decision_function(matrix[outside])
-    return scores, folds
-
-
 def fit(
     tables: FitTable | Sequence[FitTable],
     settings: FitSettings | None = None,
     view: FeatureView | None = None,
+    text_features: np.ndarray | None = None,
 ) -> FitResult:
     """Fit a detector on labelled images.
 
-    tables: one table, or the same images under several equalisations (same rows, same order): the classifier then sees
-    all of them, and an image's score is the mean over them. Raises FitError if a class is missing, numbers are not
+    tables: one table, or the same images under k equalisations (same rows, same order): the classifier is fitted and
+    calibrated on all of them, which keeps it from leaning on one size or quality, and pictures are scanned under the
+    first. text_features: (2, d) for classifiers that need them. Raises FitError if a class is missing, numbers are not
     finite, or tables do not belong together.
     """
     from aigiscan.classifiers import make_classifier
+    from aigiscan.classifiers.base import fit_classifier
+    from aigiscan.classifiers.folds import source_folds, train_test
 
     settings = settings or FitSettings()
     view = view or EmbeddingView()
     given = [tables] if isinstance(tables, FitTable) else list(tables)
-    table = given[0]
+    table, k = given[0], len(given)
     for other in given:
         check_table(other)
         if other.text["sha256"].tolist() != table.text["sha256"].tolist() or other.encoder != table.encoder:
             raise FitError("several equalisations need the same readable images and the same encoder in each")
-
     matrices = [view.transform(t.channels) for t in given]
-    several = len(given)
+    unfitted = make_classifier(settings.classifier, **dict(settings.params))
+    target = np.where(table.label == 1, table.sources, "real") if unfitted.multiclass else table.label
 
-    def make() -> Any:
-        return make_classifier(settings.classifier, **settings.params)
-
-    probe = make()
-    target = table.label
-    if getattr(probe, "multiclass", False):
-        target = np.where(table.label == 1, table.sources, "real")
-
-    def stacked(estimator: Any) -> Any:
-        return _Stacked(estimator, several)
-
-    wide = np.concatenate([m[:, None] for m in matrices], axis=1)  # [n, equalisations, f]
-    scores, folds = held_out_scores(lambda: stacked(make()), wide, target, table, settings)
-    calibration = Calibration.from_scores(
-        scores[table.label == 0], scores[table.label == 1], max_fpr=settings.max_fpr, max_miss=settings.max_miss
-    )
-    weights = sample_weights(table.label, table.sources, settings.weighting)
-    classifier = stacked(probe).fit(wide, target, sample_weight=weights).estimator
-    detector = Detector(
-        Card(
-            name=settings.name,
-            grade=settings.grade,
-            description=settings.description,
-            limits=list(settings.limits),
-            encoder=copy.deepcopy(dict(table.encoder)),
-            equalizations=[t.equalization for t in given if t.equalization],
-            view=view.params(),
-            classifier={"name": settings.classifier, "params": _plain(classifier.get_params())},
-            thresholds=calibration.describe(),
-            training={**table.summary(), "weighting": settings.weighting},
-            seed=settings.seed,
-            versions=library_versions(),
-        ),
-        view,
-        classifier,
-        calibration,
-    )
-    return FitResult(detector, table, scores, folds)
-
-
-class _Stacked:
-    """The same images under several equalisations: fitted on all of them, scored by the mean."""
-
-    def __init__(self, estimator: Any, several: int) -> None:
-        self.estimator = estimator
-        self.several = several
-
-    def fit(self, wide: np.ndarray, target: np.ndarray, sample_weight: np.ndarray) -> _Stacked:
-        n, several, features = wide.shape
-        self.estimator.fit(
-            wide.reshape(n * several, features),
-            np.repeat(target, several),
-            sample_weight=np.repeat(sample_weight, several) / several,
+    def fitted_on(rows: np.ndarray) -> Any:
+        weights = sample_weights(table.label[rows], table.sources[rows], settings.weighting)
+        return fit_classifier(
+            copy.deepcopy(unfitted),
+            np.concatenate([matrix[rows] for matrix in matrices]),
+            np.tile(target[rows], k),
+            sample_weight=np.tile(weights, k) / k,
+            groups=np.tile(table.groups[rows], k),
+            text_features=text_features,
         )
-        return self
 
-    def decision_function(self, wide: np.ndarray) -> np.ndarray:
-        n, several, features = wide.shape
-        scores = self.estimator.decision_function(wide.reshape(n * several, features))
-        return np.asarray(scores).reshape(n, several).mean(axis=1)
+    folds = source_folds(table.label, table.sources, table.groups, n_folds=settings.folds, seed=settings.seed)
+    held_out = np.full((len(table), k), np.nan)
+    for train, test in train_test(folds, table.groups):
+        classifier = fitted_on(train)
+        for column, matrix in enumerate(matrices):
+            held_out[test, column] = classifier.decision_function(matrix[test])
+    calibration = Calibration.from_scores(
+        held_out[table.label == 0].ravel(), held_out[table.label == 1].ravel(), settings.max_fpr, settings.max_miss
+    )
+    classifier = fitted_on(np.arange(len(table)))
+    specs = tuple(t.equalization for t in given)
+    card = Card(
+        name=settings.name,
+        grade=settings.grade,
+        description=settings.description,
+        limits=list(settings.limits),
+        encoder=copy.deepcopy(dict(table.encoder)),
+        equalization=table.equalization,
+        view=view.params(),
+        classifier={"name": settings.classifier, "params": _plain(classifier.get_params())},
+        thresholds=_plain(calibration.describe()),
+        training={**table.summary(), "equalizations": list(specs), "weighting": settings.weighting},
+        seed=settings.seed,
+        versions=library_versions(),
+    )
+    return FitResult(
+        Detector(card, view, classifier, calibration),
+        table,
+        specs,
+        held_out,
+        folds,
+        _in_distribution(table, fitted_on, matrices[0]),
+    )
+
+
+def _in_distribution(table: FitTable, fitted_on: Callable[[np.ndarray], Any], matrix: np.ndarray) -> np.ndarray | None:
+    from aigiscan.classifiers.folds import group_folds, train_test
+
+    try:
+        folds = group_folds(table.label, table.groups)
+    except FitError:  # too few groups for folds: the card then has no such figure
+        return None
+    scores = np.full(len(table), np.nan)
+    for train, test in train_test(folds):
+        scores[test] = fitted_on(train).decision_function(matrix[test])
+    return scores
 
 
 def _plain(params: Mapping[str, Any]) -> dict[str, Any]:

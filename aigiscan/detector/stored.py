@@ -2,65 +2,54 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from aigiscan.detector.detector import Detector, Judged
+from aigiscan.detector.detector import Detector
 from aigiscan.errors import DetectorError
 from aigiscan.images.records import FileFacts, ImageRecord
+from aigiscan.runner import Encoded
 from aigiscan.store import EmbeddingStore
 
 #: rows read at once: a few MB of embeddings, and heads still fit
 _ROWS = 256
 
 
-def judged_from_store(detector: Detector, path: str | Path) -> Iterator[Judged]:
+def encoded_from_store(detector: Detector, path: str | Path) -> Iterator[Encoded]:
     """Every row of a store in sorted path order, unreadable files among them.
 
     Raises DetectorError if the store's encoder or equalisation is not the detector's, or a channel is missing.
     """
-    store = EmbeddingStore(path)
+    with EmbeddingStore(path) as store:
+        _check(detector, store, path)
+        rows, failures = store.rows, dict(store.failures)
+        index = {str(p): i for i, p in enumerate(rows.path)}
+        order = sorted({*index, *failures}, key=os.fsencode)
+        for begin in range(0, len(order), _ROWS):
+            names = order[begin : begin + _ROWS]
+            numbers = np.asarray([index[n] for n in names if n in index], dtype=np.int64)
+            channels = {c: store.read(c, rows=numbers) for c in detector.view.channels} if numbers.size else {}
+            place = 0
+            for name in names:
+                if name not in index:
+                    yield Encoded(ImageRecord(name), FileFacts(), error=failures[name])
+                    continue
+                values = {c: array[place] for c, array in channels.items()}
+                yield Encoded(ImageRecord(name), rows.facts(index[name]), values)
+                place += 1
+
+
+def _check(detector: Detector, store: EmbeddingStore, path: str | Path) -> None:
     detector.check_fingerprint(store.fingerprint, f"store {path}")
-    equalization = str(store.fingerprint.get("equalization", ""))
-    wanted = detector.card.equalizations or [""]
-    if wanted != [equalization]:
+    stored, wanted = str(store.fingerprint.get("equalization", "")), detector.card.equalization
+    if wanted != stored:
         raise DetectorError(
-            f"detector {detector.card.name} judges pictures equalised as "
-            f"{' and '.join(w or 'nothing' for w in wanted)}, store {path} holds {equalization or 'unequalised pictures'}; "
-            "scan the pictures themselves, or embed them with the same --equalize"
+            f"detector {detector.card.name} judges pictures after equalisation {wanted or 'none'}, store {path} holds "
+            f"them after {stored or 'none'}; scan the pictures themselves, or embed them with the same --equalize"
         )
     missing = [name for name in detector.view.channels if name not in store.channel_names]
     if missing:
         raise DetectorError(f"store {path} has no channel {', '.join(missing)}; embed again with --heads")
-    rows = store.rows
-    failures = dict(store.failures)
-    order = sorted([*(str(p) for p in rows.path), *failures], key=_path_key)
-    index = {str(p): i for i, p in enumerate(rows.path)}
-    for begin in range(0, len(order), _ROWS):
-        names = order[begin : begin + _ROWS]
-        numbers = np.asarray(sorted(index[n] for n in names if n in index), dtype=np.int64)
-        channels = {c: store.read(c, rows=numbers) for c in detector.view.channels} if numbers.size else {}
-        place = {int(number): k for k, number in enumerate(numbers)}
-        for name in names:
-            if name not in index:
-                yield Judged(ImageRecord(name), FileFacts(), error=failures[name])
-                continue
-            i = index[name]
-            yield Judged(
-                ImageRecord(name),
-                FileFacts(
-                    width=int(rows.width[i]),
-                    height=int(rows.height[i]),
-                    format=str(rows.format[i]),
-                    bytes=int(rows.bytes[i]),
-                    sha256=str(rows.sha256[i]),
-                    provenance=str(rows.provenance[i]),
-                ),
-                ({c: values[place[i]] for c, values in channels.items()},),
-            )
-
-
-def _path_key(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")

@@ -24,7 +24,7 @@ _TEXT_FIELDS = ("path", "generator", "family", "group", "source", "split", "form
 class FitTable:
     """n labelled images: text columns (n,) object arrays, ``label`` (n,) int8 in {0, 1}, channels (n, …).
 
-    fingerprint, encoder: of what made the channels; ``encoder`` holds ``name`` and ``options`` to make it again.
+    encoder: ``name`` and ``fingerprint`` of what made the channels.
     equalization: spec of what was done to every picture before it was encoded, "" for nothing.
     """
 
@@ -130,6 +130,4 @@ def table_from_store(store: EmbeddingStore, channels: Sequence[str] | None = Non
 
 def encoder_entry(name: str, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """The card's ``encoder``: enough to make the encoder again and to compare it."""
-    options = {key: fingerprint[key] for key in ("pooling", "projection", "normalize") if key in fingerprint}
-    kept = {key: value for key, value in fingerprint.items() if key != "equalization"}
-    return {"name": name, "options": options, "fingerprint": kept}
+    return {"name": name, "fingerprint": {k: v for k, v in fingerprint.items() if k != "equalization"}}
