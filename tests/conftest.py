@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))  # for fake_encoder
 
+from bad_files import BadFiles, make_bad_files
 from fake_encoder import FakeEncoder
 
 
@@ -37,3 +38,11 @@ def make_images(tmp_path: Path) -> Callable[..., list[Path]]:
         return paths
 
     return make
+
+
+@pytest.fixture
+def bad_files(tmp_path: Path) -> Iterator[BadFiles]:
+    """A folder with every kind of difficult file and what must be said of each (tests/bad_files.py)."""
+    zoo = make_bad_files(tmp_path / "zoo")
+    yield zoo
+    zoo.locked.chmod(0o700)  # or pytest could not remove it

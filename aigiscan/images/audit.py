@@ -27,6 +27,8 @@ DUPLICATE_BITS = 4
 REPETITION_BITS = 8
 REPETITIVE_SHARE = 0.2
 _FEWEST = 10
+#: files that the AUCs are estimated on: their standard error is then below 0.006, whatever the data
+_MOST = 10_000
 _FOLDS = 5
 
 
@@ -137,6 +139,9 @@ _FACTS: tuple[tuple[str, Callable[[Sequence[Measured]], np.ndarray]], ...] = (
 
 def _fact_aucs(items: Sequence[Measured], seed: int) -> list[FactAUC]:
     result = []
+    if len(items) > _MOST:
+        chosen = np.random.default_rng(seed).choice(len(items), _MOST, replace=False)
+        items = [items[i] for i in np.sort(chosen)]
     for name, columns in _FACTS:
         # Only JPEG files have tables; that the others have none is already told by the format.
         having = [m for m in items if m.tables] if columns is _tables else list(items)
@@ -166,7 +171,7 @@ def cross_validated_auc(columns: np.ndarray, labels: np.ndarray, groups: Sequenc
         if not test.any() or len(np.unique(labels[~test])) < 2:
             continue
         trees = ExtraTreesClassifier(
-            30, max_depth=12, min_samples_leaf=3, class_weight="balanced", random_state=seed, max_features=None
+            20, max_depth=12, min_samples_leaf=3, class_weight="balanced", random_state=seed, max_features=None
         )
         scores[test] = trees.fit(columns[~test], labels[~test]).predict_proba(columns[test])[:, 1]
     scored = ~np.isnan(scores)

@@ -130,7 +130,9 @@ def _open(data: bytes, facts: FileFacts, suffix: str, max_pixels: int) -> tuple[
     # Pillow's plugins raise whatever the broken bytes lead them into (struct.error, KeyError, SyntaxError,
     # ZeroDivisionError, ...): the one place where any exception is an answer about the file.
     except Exception as error:
-        raise _UnreadableError(_damage(error, facts.format), facts) from error
+        short_riff = announced == "WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data)
+        reason = "truncated WEBP" if short_riff else _damage(error, facts.format)
+        raise _UnreadableError(reason, facts) from error
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
@@ -168,10 +170,14 @@ _TURNS = {
 }
 
 
+#: how Pillow's readers say that the bytes ended too early
+_CUT_SHORT = ("truncated", "unexpected end", "expected to read")
+
+
 def _damage(error: Exception, name: str) -> str:
     """One short line for what a decoder raised, without any path."""
     text = " ".join(str(error).split())
-    if "truncated" in text.lower() or isinstance(error, EOFError):
+    if isinstance(error, EOFError) or any(words in text.lower() for words in _CUT_SHORT):
         return f"truncated {name or 'image'}"
     detail = text[:80] if text.isprintable() and text else type(error).__name__
     return f"damaged {name or 'image'}: {detail}"
@@ -196,7 +202,8 @@ def _heif_available() -> bool:
         from pillow_heif import register_heif_opener
     except ImportError:
         return False
-    register_heif_opener()
+    if "HEIF" not in Image.OPEN:
+        register_heif_opener()
     return True
 
 
