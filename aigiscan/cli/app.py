@@ -7,19 +7,51 @@ Only typer is imported here: torch, open_clip and scikit-learn are imported insi
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from aigiscan import __version__
-from aigiscan.cli import stores
+from aigiscan.cli import console, detectors, stores
 from aigiscan.cli.embed import embed
 from aigiscan.cli.fit import fit
 from aigiscan.cli.scan import scan
 from aigiscan.errors import AigiscanError
 
+INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """One line per error and the exit codes that README states, whichever command runs."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except AigiscanError as error:
+            if ctx.params.get("debug"):
+                raise
+            print(f"aigiscan: error: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:
+            # The reader of our report went away (``| head``): nothing is wrong. What is still in the buffer goes
+            # nowhere, so that the interpreter's flush at exit does not complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            # A second Ctrl-C while threads are winding down ends the process at once.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            console.note("interrupted; what was finished has been written")
+            raise typer.Exit(INTERRUPTED) from None
+        return result
+
+
 app = typer.Typer(
     name="aigiscan",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -38,31 +70,17 @@ def _common(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
     debug: bool = typer.Option(False, "--debug", help="Show a traceback instead of one line."),
 ) -> None:
-    if debug:
-        os.environ["AIGISCAN_DEBUG"] = "1"
+    pass
 
 
-# One line per command; the order is the order of work and of `--help`.
+# One line per command; the order is the order of `--help`.
 app.command("scan")(scan)
 app.command("fit")(fit)
 app.command("embed")(embed)
 app.add_typer(stores.app, name="stores")
+app.add_typer(detectors.app, name="detectors")
 
 
 def main() -> None:
-    """Entry point: one line per error, exit codes as README states them."""
-    try:
-        app()
-    except AigiscanError as error:
-        if os.environ.get("AIGISCAN_DEBUG"):
-            raise
-        print(f"aigiscan: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our report went away (``| head``): nothing is wrong. Point stdout at nothing so that the
-        # interpreter's own flush at exit does not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except KeyboardInterrupt:
-        print("aigiscan: interrupted", file=sys.stderr)
-        sys.exit(130)
+    """Entry point of the ``aigiscan`` command."""
+    app()

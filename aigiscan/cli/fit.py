@@ -119,6 +119,18 @@ def _view(features: str, fingerprint: dict):
     return parse_view(features, fingerprint)
 
 
+def _read(paths: list[str], features: str) -> tuple[list[FitTable], object]:
+    from aigiscan.detector.table import table_from_store
+    from aigiscan.store import EmbeddingStore
+
+    tables = []
+    for path in paths:
+        with EmbeddingStore(path) as store:
+            view = _view(features, store.fingerprint)
+            tables.append(table_from_store(store, view.channels))
+    return tables, view
+
+
 def _embed(
     path: str, encoder_name: str, specs: list[str], features: str, **options: object
 ) -> tuple[list[FitTable], object]:
