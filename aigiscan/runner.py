@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,8 @@ class Encoded:
 
 def run(records: Iterable[ImageRecord], encoder: Encoder, **options: Any) -> Iterator[Encoded]:
     """Encode images; one :class:`Encoded` per record, in the order of the records. Options: :func:`run_batches`."""
-    return chain.from_iterable(run_batches(records, encoder, **options))
+    for rows in run_batches(records, encoder, **options):
+        yield from rows
 
 
 def run_batches(

@@ -201,7 +201,7 @@ def _reason(error: OSError) -> str:
     if number in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; make room and run again, finished images are kept"
     if number == errno.EFBIG:
-        return "the file would be larger than allowed here (ulimit -f, or the file system's limit); finished images are kept"
+        return "the file would be larger than allowed here (ulimit -f?); finished images are kept"
     if number in (errno.EROFS, errno.EACCES, errno.EPERM):
         return "no permission to write there; choose another place"
     if number is not None:

@@ -70,12 +70,8 @@ class StoreCache:
         """All channels of some rows, name → (len(rows), \\*shape) float32. Not thread-safe."""
         return {name: self._store.read(name, rows=rows) for name in self._store.channel_names}
 
-    def paths_of(self, sha256: str) -> list[str]:
-        """Paths of the rows that hold this content."""
-        rows = self._store.rows
-        return [str(rows.path[row]) for row in self._rows_of_content(sha256)]
-
-    def _rows_of_content(self, sha256: str) -> list[int]:
+    def rows_of_content(self, sha256: str) -> list[int]:
+        """Rows that hold this content."""
         prefix = np.uint64(int(sha256[:16], 16))
         first, last = np.searchsorted(self._prefixes, prefix), np.searchsorted(self._prefixes, prefix, side="right")
         return [int(row) for row in self._by_sha[first:last] if self._store.rows.sha256[row] == sha256]
@@ -95,7 +91,7 @@ class StoreCache:
             digest = _sha256(record.path)
         except (OSError, ValueError):
             return None  # the loader will open it again and say why not
-        for row in self._rows_of_content(digest):
+        for row in self.rows_of_content(digest):
             return row, replace(self._store.rows.facts(row), mtime_ns=stat.st_mtime_ns)
         return None
 

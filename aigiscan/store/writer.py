@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -119,24 +119,20 @@ class StoreWriter:
 
     def _open(self) -> None:
         remove_leftovers(self._folder)
-        if not self._resume:
-            self._start_afresh()
-        exists = self.path.exists() if not self._is_folder else bool(list_parts(self._folder))
-        if exists or list_parts(self._folder):
+        exists = bool(list_parts(self._folder)) or (not self._is_folder and self.path.exists())
+        if exists and not self._resume:
+            EmbeddingStore(self.path).close()  # what is no store is not ours to remove
+            _unlink(list_parts(self._folder))
+            self._publish()
+        elif exists:
             self.store = EmbeddingStore(self.path)
             self._check(self.store)
             self._remove_stale_parts()
             self._failures = dict(self.store.failures)
             self.cache = StoreCache(self.store, self._finished_rows())
-        elif not self._is_folder:
+        else:
             self._publish()
         self._session, self._number = self._next_part()
-
-    def _start_afresh(self) -> None:
-        for part in list_parts(self._folder):
-            part.unlink()
-        if not self._is_folder and self.path.exists() and _is_index(self.path):
-            self._publish()
 
     def _check(self, store: EmbeddingStore) -> None:
         from aigiscan.encoders import compare_fingerprints
@@ -158,8 +154,7 @@ class StoreWriter:
     def _remove_stale_parts(self) -> None:
         # The store was finished and its writer killed before it had cleared up.
         if not self._is_folder and self.store is not None and self.path in self.store.files:
-            for part in list_parts(self._folder):
-                part.unlink()
+            _unlink(list_parts(self._folder))
             return
         sessions = {part_key(p.name)[0] for p in list_parts(self._folder) if part_key(p.name)[1] is None}
         for part in list_parts(self._folder):
@@ -199,7 +194,7 @@ class StoreWriter:
 
     def _has_news(self, record: ImageRecord, row: int) -> bool:
         assert self.store is not None
-        if record.label is None and not any(getattr(record, name) for name in _INFO):
+        if not _says_anything(record):
             return False
         stored = self.store.rows
         label = -1 if record.label is None else record.label
@@ -230,18 +225,24 @@ class StoreWriter:
             elif getattr(row, "reused", False) and self.cache is not None:
                 if self.cache.unchanged(row.record) is not None:
                     continue
-                self._forget_moved(row)
+                row = self._take_over(row)
             self._buffer.add(row)
         due = time.monotonic() - self._last_flush >= self._interval
         if len(self._buffer) and (due or self._buffer.bytes >= self._flush_bytes):
             with explaining(self.path):
                 self.flush()
 
-    def _forget_moved(self, row: EncodedRow) -> None:
+    def _take_over(self, row: EncodedRow) -> EncodedRow:
+        """A file known by content: if an old name of it is gone, drop that row and keep what it said of the image."""
         assert self.store is not None and self.cache is not None
-        for old in self.cache.paths_of(row.facts.sha256):
-            if not os.path.lexists(old):
-                self._buffer.drop(old)
+        record = row.record
+        for i in self.cache.rows_of_content(row.facts.sha256):
+            stored = self.store.rows.record(i)
+            if not os.path.lexists(stored.path):
+                self._buffer.drop(stored.path)
+                if not _says_anything(record):
+                    record = replace(stored, path=record.path)
+        return StoredRow(record, row.facts, row.channels)
 
     def prune(self) -> int:
         """Remove rows and failures whose file is gone; returns how many."""
@@ -285,11 +286,8 @@ class StoreWriter:
     def _make_way(self) -> None:
         # A finished single file becomes the first part; the index takes its name.
         if not self._is_folder and not self._written and self.path.exists() and not _is_index(self.path):
-            if self._resume:
-                self.path.replace(self._folder / part_name(0))
-                sync_folder(self._folder)
-            else:
-                self.path.unlink()
+            self.path.replace(self._folder / part_name(0))
+            sync_folder(self._folder)
 
     def _compact(self, newest: Path, level: int = 0) -> None:
         group = self._levels.setdefault(level, [])
@@ -337,6 +335,10 @@ class StoreWriter:
         self._lock.release()
         if not self._is_folder and self._folder.is_dir() and not os.listdir(self._folder):
             self._folder.rmdir()
+
+
+def _says_anything(record: ImageRecord) -> bool:
+    return record.label is not None or any(getattr(record, name) for name in _INFO)
 
 
 def _finished(part: Part, store: Path) -> bool:

@@ -1,0 +1,43 @@
+"""Shared by the tests of the store: one short way from files to a store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fake_encoder import FakeEncoder
+
+from aigiscan.encoders.base import EncoderOptions
+from aigiscan.images.records import ImageRecord
+from aigiscan.runner import run_batches
+from aigiscan.store import StoreWriter
+
+HEADS = EncoderOptions(heads=True)
+
+
+def records_of(paths: Iterable[Path | str], **info: object) -> list[ImageRecord]:
+    return [ImageRecord(str(p), **info) for p in sorted(map(str, paths))]  # type: ignore[arg-type]
+
+
+def embed(
+    store: Path,
+    records: Sequence[ImageRecord],
+    encoder: FakeEncoder | None = None,
+    *,
+    prune: bool = False,
+    **writer: object,
+) -> FakeEncoder:
+    """Bring the store up to date with the records; returns the encoder, which counts its batches."""
+    encoder = encoder or FakeEncoder(HEADS)
+    fingerprint = {**encoder.fingerprint(), "equalization": ""}
+    with StoreWriter(store, fingerprint, encoder.channels(), **writer) as w:  # type: ignore[arg-type]
+        for rows in run_batches(w.pending(records), encoder, batch_size=4, workers=0, cache=w.cache):
+            w.append(rows)
+        if prune:
+            w.prune()
+    return encoder
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
