@@ -5,7 +5,7 @@
 ``L``, ``1``           the grey value three times; 1-bit is black and white
 alpha in any form      laid over white (``RGBA``, ``LA``, ``PA``, palettes and tRNS chunks)
 ``P``                  its palette
-``CMYK``, ``YCbCr``    Pillow's conversion, no profile
+``CMYK``, ``YCbCr``    Pillow's conversion, no profile; ``LAB`` to sRGB
 16-bit grey            divided by 257, so that 65535 is white; rounded, never clipped
 ``I`` (32 bit)         up to 65535 as 16-bit; larger values against 2³¹ − 1
 ``F``                  up to 1.0 as 0..1, up to 255 as 8-bit, else as 16-bit; NaN is black
@@ -19,10 +19,7 @@ from PIL import Image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A loaded image of any mode → RGB of the same size (the image itself if it is plain RGB).
-
-    ValueError for a mode without a definition (``LAB``).
-    """
+    """A loaded image of any mode → RGB of the same size (the image itself if it is plain RGB)."""
     if image.mode.startswith("I;16"):
         return _grey(np.asarray(image).astype(np.float64) / 257.0)
     if image.mode == "I":

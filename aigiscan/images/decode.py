@@ -79,7 +79,7 @@ def _read(path: str, max_bytes: int) -> tuple[bytes, FileFacts]:
         with open(os.open(path, flags), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise _UnreadableError(_special(status.st_mode), facts)
+                raise _UnreadableError("not a regular file", facts)
             facts = FileFacts(bytes=status.st_size, mtime_ns=status.st_mtime_ns)
             if status.st_size > max_bytes:
                 raise _UnreadableError(f"{status.st_size} bytes is over the limit of {max_bytes}", facts)
@@ -188,13 +188,11 @@ def _system_reason(error: OSError) -> str:
         return "permission denied"
     if error.errno == errno.ENOENT:
         return "no such file"
+    if error.errno == errno.EISDIR:
+        return "is a folder"
     if error.errno == errno.ENXIO:  # what opening a socket gives
         return "not a regular file"
     return (error.strerror or type(error).__name__).lower()
-
-
-def _special(mode: int) -> str:
-    return "is a folder" if stat.S_ISDIR(mode) else "not a regular file"
 
 
 def _heif_available() -> bool:
