@@ -141,8 +141,8 @@ def transfer_matrix(
 
     X: (n, features). labels: (n,). generators: (n,), of the fakes. families: generator → family ("" unknown).
     test: mask of the test side, see :func:`split_by_source`. fit(rows) returns an estimator fitted on these rows, both
-    classes weighing the same. min_images: generators with fewer images in all are left out, as are those in ``exclude`` (that
-    a search has seen). Raises FitError if fewer than two remain.
+    classes weighing the same. min_images: generators with fewer images in all are left out, as are those in ``exclude``
+    (that a search has seen). Raises FitError if fewer than two remain.
     """
     y, names, keys = np.asarray(labels), np.asarray(generators).astype(str), np.asarray(groups).astype(str)
     chosen, left_out = _choose(y, names, families, test, min_images, exclude)

@@ -1,0 +1,273 @@
+"""``aigiscan evaluate``: what happens on generators and photographs never seen, under perturbation, and why to doubt.
+
+One function per part; what they compute is in :mod:`aigiscan.evaluation`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from aigiscan.cli import console
+from aigiscan.errors import InputError
+
+if TYPE_CHECKING:
+    from aigiscan.cli.evaluation_inputs import Entry, Inputs
+    from aigiscan.detector.detector import Detector
+    from aigiscan.evaluation.report import EvaluationReport
+
+
+def evaluate(
+    paths: list[str] = typer.Argument(
+        ..., metavar="STORE_OR_FOLDER...", help="Stores (.h5), labelled folders or CSV manifests. Several are compared."
+    ),
+    output: Path = typer.Option(..., "--output", "-o", help="Folder for CSV, JSON, PNG and index.html."),
+    detector: list[str] = typer.Option(
+        [], "--detector", "-d", help="Judge with this detector instead of fitting (repeatable: compared)."
+    ),
+    classifier: list[str] = typer.Option(
+        ["logistic"], "--classifier", "-c", help="Classifier to fit (repeatable: compared)."
+    ),
+    param: list[str] = typer.Option([], "--param", "-p", metavar="KEY=VALUE", help="Parameter of the classifiers."),
+    features: list[str] = typer.Option(
+        ["embedding"], "--features", help="Feature view, e.g. components:SELECTION.yaml (repeatable: compared)."
+    ),
+    encoder: list[str] = typer.Option(
+        ["lite+spam"], "--encoder", "-e", help="Encoder for folders (repeatable: compared). A store names its own."
+    ),
+    equalize: str = typer.Option("", "--equalize", help="For folders: crop, resize and re-encode every picture alike."),
+    train_on: str | None = typer.Option(
+        None, "--train-on", help="Fit on this store, test on STORE_OR_FOLDER: the training source swapped."
+    ),
+    transfer: bool = typer.Option(
+        True, "--transfer/--no-transfer", help="Matrix: fit on each generator, test on each."
+    ),
+    held_out: bool = typer.Option(
+        True, "--held-out/--no-held-out", help="Folds that leave out whole generators and photo sources."
+    ),
+    audit: bool = typer.Option(False, "--audit", help="Can file facts alone tell the label? Copies, repetitions."),
+    robustness: bool = typer.Option(False, "--robustness", help="Curves over JPEG, blur, noise and resizing."),
+    quality_matrix: bool = typer.Option(
+        False, "--quality-matrix", help="JPEG quality in training × in test (40, 65, 90)."
+    ),
+    families: Path | None = typer.Option(
+        None, "--families", help="YAML map generator: family, for averages and multi-class classifiers."
+    ),
+    min_images: int = typer.Option(
+        10, "--min-images", min=4, help="Smaller generators are not in the transfer matrix."
+    ),
+    max_images: int = typer.Option(400, "--max-images", min=20, help="Images that perturbations are tried on."),
+    max_fpr: float = typer.Option(0.05, "--max-fpr", min=0.0, max=1.0, help="Promised share of false alarms."),
+    folds: int = typer.Option(10, "--folds", min=2, help="Number of held-out folds."),
+    draws: int = typer.Option(1000, "--draws", min=10, help="Bootstrap draws for intervals."),
+    batch_size: int = typer.Option(32, "--batch-size", min=1, help="Images encoded at once."),
+    workers: int | None = typer.Option(None, "--workers", min=0, help="Threads that read and decode files."),
+    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
+    seed: int = typer.Option(0, "--seed", help="Seed of splits, folds, samples and draws."),
+) -> None:
+    """Measure detectors, or fit and measure classifiers, on labelled images; write tables, plots and one page."""
+    from aigiscan.cli import evaluate_robustness as pictures
+    from aigiscan.cli.evaluation_inputs import load_inputs, make_entries
+    from aigiscan.detector.detector import Detector
+    from aigiscan.evaluation.report import EvaluationReport
+
+    detectors = {name: Detector.load(name) for name in detector}
+    if detectors and (train_on or quality_matrix):
+        raise InputError("--train-on and --quality-matrix fit classifiers; leave out --detector")
+    running = {"batch_size": batch_size, "workers": workers, "device": device}
+    channels = _channels(features)
+    inputs = load_inputs(paths, encoder, equalize, channels, families, running, embed=not detectors)
+    report = EvaluationReport(output, f"Evaluation of {', '.join(Path(p).name or p for p in paths)}")
+    if audit:
+        _audit(report, inputs[0], seed)
+    if detectors:
+        _detectors(report, inputs, detectors, max_fpr=max_fpr, draws=draws, seed=seed, running=running)
+        if robustness:
+            pictures.of_detectors(
+                report, inputs[0], detectors, max_images=max_images, draws=draws, seed=seed, running=running
+            )
+    else:
+        entries = make_entries(inputs, classifier, param, features, families)
+        if train_on is not None:
+            _train_on(report, entries, train_on, max_fpr=max_fpr, draws=draws, seed=seed)
+        elif held_out:
+            _held_out(report, entries, folds=folds, max_fpr=max_fpr, draws=draws, seed=seed)
+        if train_on is None and transfer:
+            _transfer(report, entries, min_images=min_images, max_fpr=max_fpr, draws=draws, seed=seed)
+        if train_on is None:
+            _confusions(report, entries, seed=seed)
+        if robustness:
+            pictures.of_fits(report, entries, max_images=max_images, draws=draws, seed=seed, running=running)
+        if quality_matrix:
+            pictures.quality(report, entries, max_images=max_images, seed=seed, running=running)
+    page = report.write()
+    console.note(f"wrote {page}; its tables lie beside it as CSV and JSON")
+
+
+def _channels(features: list[str]) -> list[str]:
+    """Channels that the views need, in one reading."""
+    heads = any(spec.startswith("heads:") for spec in features)
+    whole = any(not spec.startswith("heads:") for spec in features)
+    return (["embedding"] if whole else []) + (["heads", "sigma"] if heads else [])
+
+
+def _audit(report: EvaluationReport, given: Inputs, seed: int) -> None:
+    from aigiscan.images.audit import audit
+    from aigiscan.images.measure import Measured, measure
+
+    if all(Path(record.path).is_file() for record in given.records):
+        found = list(console.track(measure(given.records), total=len(given.records), description="audit"))
+    else:
+        console.note("some files are gone: the audit knows what the store knows, without JPEG tables and near copies")
+        found = [Measured(record, facts) for record, facts in zip(given.records, given.facts, strict=True)]
+    result = audit(found, seed=seed)
+    report.section(
+        "Audit",
+        "Can file facts alone tell the label? An AUC near 0.5 is what is wanted; near 1, any figure below may be about "
+        "files instead of pictures: equalise (--equalize) before trusting it.",
+        *result.findings,
+    )
+    report.table(
+        "audit_facts",
+        "File facts alone, cross-validated",
+        ("fact", "AUC", "reals", "fakes"),
+        [(f.name, f.auc, f.n_real, f.n_fake) for f in result.facts],
+    )
+    report.table(
+        "audit_duplicates",
+        "Files that are the same picture",
+        ("kind", "differ in", "files"),
+        [(d.kind, ", ".join(d.crosses), " ".join(d.paths)) for d in result.duplicates],
+    )
+    report.table(
+        "audit_repetition",
+        "Share of a generator's images that have a near copy among its others",
+        ("generator", "n", "share"),
+        [(r.generator, r.n, r.share) for r in result.repetition],
+    )
+    report.json("audit", result)
+    for line in result.findings:
+        console.warn(line)
+
+
+def _detectors(
+    report: EvaluationReport,
+    inputs: list[Inputs],
+    detectors: dict[str, Detector],
+    *,
+    max_fpr: float,
+    draws: int,
+    seed: int,
+    running: dict[str, Any],
+) -> None:
+    from aigiscan.cli.evaluation_inputs import detector_scores
+    from aigiscan.evaluation.heldout import detector_figures
+    from aigiscan.evaluation.metrics import oracle_threshold
+    from aigiscan.evaluation.write import SUMMARY_HEADER, summary_row, write_figures
+
+    figures, seen, oracles = {}, {}, []
+    for given in inputs:
+        for name, judge in detectors.items():
+            label = name if len(inputs) == 1 else f"{name} on {given.name}"
+            scores, kept = detector_scores(judge, given, running)
+            labels, sources, groups = given.labels[kept], given.sources[kept], given.groups[kept]
+            figures[label] = detector_figures(
+                scores, labels, sources, groups, judge.calibration, given.families,
+                max_fprs=[max_fpr], draws=draws, seed=seed,
+            )  # fmt: skip
+            training = judge.card.training
+            seen[label] = {*training.get("generators", {}), *training.get("photo_sources", {})}
+            threshold, accuracy = oracle_threshold(labels, scores)
+            oracles.append((label, judge.calibration.threshold_ai, threshold, accuracy))
+            if given.table is not None and training.get("digest") == given.table.summary()["digest"]:
+                console.warn(f"{label} was fitted on these very images: its figures here say nothing about new ones")
+    text = "Each detector with its own thresholds. 'in training': a source of that name is in the detector's card."
+    write_figures(report, "Detectors", text, figures, seen)
+    report.table(
+        "detectors_oracle",
+        "Beside, never instead: the threshold that is best on these very images",
+        ("detector", "threshold ai", "oracle threshold", "oracle balanced accuracy"),
+        oracles,
+    )
+    console.table("detectors", SUMMARY_HEADER, [summary_row(n, f) for n, f in figures.items()])
+
+
+def _held_out(
+    report: EvaluationReport, entries: list[Entry], *, folds: int, max_fpr: float, draws: int, seed: int
+) -> None:
+    from aigiscan.evaluation.heldout import held_out_figures
+    from aigiscan.evaluation.write import SUMMARY_HEADER, summary_row, write_figures
+
+    figures = {}
+    for entry in console.track(entries, total=len(entries), description="held out"):
+        candidate = entry.candidate
+        scores, _ = candidate.held_out_scores(folds, seed)
+        figures[candidate.name] = held_out_figures(
+            scores, candidate.labels, candidate.sources, candidate.groups, candidate.families,
+            max_fprs=sorted({0.01, max_fpr}), draws=draws, seed=seed,
+        )  # fmt: skip
+    text = (
+        "Every image is scored by a fit that saw neither its generator nor its photo source nor its group. "
+        "Thresholds and p_ai are calibrated without the source they are applied to. "
+        "Intervals draw generators and photo sources again."
+    )
+    write_figures(report, "Held-out sources", text, figures, {})
+    console.table("held-out sources", SUMMARY_HEADER, [summary_row(n, f) for n, f in figures.items()])
+
+
+def _transfer(
+    report: EvaluationReport, entries: list[Entry], *, min_images: int, max_fpr: float, draws: int, seed: int
+) -> None:
+    from aigiscan.evaluation.transfer import split_by_source, transfer_matrix
+    from aigiscan.evaluation.write import write_transfer
+
+    # Generators that chose one candidate's features are left out for all: else the averages compare other cells.
+    exclude = sorted({name for entry in entries for name in entry.candidate.exclude})
+    for candidate in (entry.candidate for entry in entries):
+        test = split_by_source(candidate.labels, candidate.sources, candidate.groups, candidate.splits, seed=seed)
+        matrix = transfer_matrix(
+            candidate.X, candidate.labels, candidate.sources, candidate.families, candidate.groups, test, candidate.fit,
+            min_images=min_images, exclude=exclude, max_fpr=max_fpr, draws=min(draws, 500), seed=seed,
+        )  # fmt: skip
+        write_transfer(report, candidate.name, matrix)
+        console.table(
+            f"transfer: {candidate.name}",
+            ("transfer", "cells", "accuracy", "AUC", "TPR@5%FPR"),
+            [(a.name, a.cells, a.accuracy, a.auc, a.others["tpr_5"]) for a in matrix.averages],
+        )
+
+
+def _train_on(
+    report: EvaluationReport, entries: list[Entry], train_on: str, *, max_fpr: float, draws: int, seed: int
+) -> None:
+    from aigiscan.cli.evaluation_inputs import fit_on_store
+    from aigiscan.evaluation.heldout import detector_figures
+    from aigiscan.evaluation.write import SUMMARY_HEADER, summary_row, write_figures
+
+    figures, seen = {}, {}
+    for entry in entries:
+        candidate = entry.candidate
+        fitted, calibration, known, digest = fit_on_store(entry, train_on, max_fpr=max_fpr, seed=seed)
+        if digest == entry.given.fitting_table().summary()["digest"]:
+            console.warn(f"{train_on} holds these very images: the figures say nothing about new ones")
+        scores = fitted.decision_function(candidate.X)
+        figures[candidate.name] = detector_figures(
+            scores, candidate.labels, candidate.sources, candidate.groups, calibration, candidate.families,
+            draws=draws, seed=seed,
+        )  # fmt: skip
+        seen[candidate.name] = known
+    text = f"Fitted and calibrated on {train_on} alone, tested here."
+    write_figures(report, "Trained on another data set", text, figures, seen)
+    console.table(f"trained on {train_on}", SUMMARY_HEADER, [summary_row(n, f) for n, f in figures.items()])
+
+
+def _confusions(report: EvaluationReport, entries: list[Entry], *, seed: int) -> None:
+    from aigiscan.evaluation.attribution import attribution
+    from aigiscan.evaluation.write import write_confusion
+
+    for candidate in (entry.candidate for entry in entries):
+        if candidate.make().multiclass:
+            note = "Folds by group: every generator is known to the fit, the images and their groups are not."
+            write_confusion(report, candidate.name, attribution(candidate, seed=seed), note)

@@ -1,0 +1,326 @@
+"""What ``evaluate`` works on: stores and folders as tables, classifiers as candidates, detectors' scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aigiscan.cli import console
+from aigiscan.errors import FitError, InputError
+
+if TYPE_CHECKING:
+    from aigiscan.detector.calibration import Calibration
+    from aigiscan.detector.detector import Detector
+    from aigiscan.detector.table import FitTable
+    from aigiscan.encoders.base import Encoder
+    from aigiscan.evaluation.candidate import Candidate
+    from aigiscan.features.views import FeatureView
+    from aigiscan.images.records import FileFacts, ImageRecord
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Labelled images of one store or folder. table: None where only finished detectors judge pictures.
+
+    records, facts: of the same images in the same order, labelled ones alone. store: its path, "" for a folder.
+    """
+
+    name: str
+    records: list[ImageRecord]
+    facts: list[FileFacts]
+    table: FitTable | None
+    families: dict[str, str]
+    store: str = ""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n,) 0 real, 1 fake."""
+        return np.array([record.label for record in self.records], dtype=np.int8)
+
+    @property
+    def sources(self) -> np.ndarray:
+        """(n,) the generator of a fake, the source of a photograph."""
+        return np.array([_source(record) for record in self.records], dtype=str)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(n,) what stays on one side; an image without a group is its own."""
+        return np.array([record.group or f"file {record.path}" for record in self.records], dtype=str)
+
+    def fitting_table(self) -> FitTable:
+        """The table; FitError where there is none."""
+        if self.table is None:
+            raise FitError(f"{self.name} was not embedded; leave out --detector to fit on it")
+        return self.table
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A candidate, and the images and the view it is made from."""
+
+    given: Inputs
+    view: FeatureView
+    candidate: Candidate
+
+
+def _source(record: ImageRecord) -> str:
+    if record.label == 1:
+        return record.generator or "fake"
+    return record.source or "real"
+
+
+def load_inputs(
+    paths: Sequence[str],
+    encoders: Sequence[str],
+    equalize: str,
+    channels: Sequence[str],
+    families: Path | None,
+    running: dict[str, Any],
+    *,
+    embed: bool,
+) -> list[Inputs]:
+    """Stores as they are; folders once per encoder (not at all where ``embed`` is off and detectors judge them)."""
+    from aigiscan.classifiers.multiclass import load_families
+    from aigiscan.store import is_store
+
+    given_families = load_families(families) if families else {}
+    found: list[Inputs] = []
+    for path in paths:
+        if is_store(path):
+            if equalize:
+                raise InputError(
+                    "--equalize works on pictures; a store holds embeddings: use `aigiscan embed --equalize`"
+                )
+            found.append(_from_store(path, channels, given_families))
+        elif embed:
+            found += [_embedded(path, encoder, equalize, channels, given_families, running) for encoder in encoders]
+        else:
+            found.append(_unembedded(path, given_families))
+    names = [given.name for given in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two inputs are called {name}; rename one, their tables would overwrite each other")
+    return found
+
+
+def _families(records: Sequence[ImageRecord], given: dict[str, str]) -> dict[str, str]:
+    known = {_source(r): r.family for r in records if r.label == 1 and r.family}
+    return {**known, **given}
+
+
+def _from_store(path: str, channels: Sequence[str], families: dict[str, str]) -> Inputs:
+    from aigiscan.detector.table import table_from_store
+    from aigiscan.store import EmbeddingStore
+
+    with EmbeddingStore(path) as store:
+        labelled = np.flatnonzero(np.asarray(store.rows.label) >= 0)
+        records = [store.rows.record(int(i)) for i in labelled]
+        facts = [store.rows.facts(int(i)) for i in labelled]
+        table = table_from_store(store, list(channels))
+    return Inputs(Path(path).stem, records, facts, table, _families(records, families), str(path))
+
+
+def _embedded(
+    path: str,
+    encoder_name: str,
+    equalize: str,
+    channels: Sequence[str],
+    families: dict[str, str],
+    running: dict[str, Any],
+) -> Inputs:
+    from aigiscan.detector.table import table_from_rows
+    from aigiscan.encoders import create_encoder
+    from aigiscan.encoders.base import EncoderOptions
+    from aigiscan.images.equalize import Equalization
+    from aigiscan.images.labels import find_labelled
+    from aigiscan.reports.writers import printable
+    from aigiscan.runner import run
+
+    records = find_labelled(path)
+    encoder = create_encoder(encoder_name, EncoderOptions(device=running["device"], heads="heads" in channels))
+    equalization = Equalization.parse(equalize) if equalize else None
+    rows = run(
+        records, encoder, equalization=equalization, batch_size=running["batch_size"], workers=running["workers"]
+    )
+    kept = []
+    for row in console.track(rows, total=len(records), description=f"embed with {encoder.name}"):
+        if row.channels is None:
+            console.warn(f"left out {printable(row.record.path)!r}: {row.error}")
+        else:
+            kept.append((row.record, row.facts, row.channels))
+    table = table_from_rows(kept, encoder, equalization.spec if equalization else "")
+    kept_records = [record for record, _, _ in kept]
+    name = f"{Path(path).name or 'images'} {encoder.name}"
+    return Inputs(name, kept_records, [facts for _, facts, _ in kept], table, _families(kept_records, families))
+
+
+def _unembedded(path: str, families: dict[str, str]) -> Inputs:
+    from aigiscan.images.labels import find_labelled
+    from aigiscan.images.records import FileFacts
+
+    records = find_labelled(path)
+    facts = [FileFacts() for _ in records]
+    return Inputs(Path(path).name or "images", records, facts, None, _families(records, families))
+
+
+def make_entries(
+    inputs: Sequence[Inputs],
+    classifiers: Sequence[str],
+    params: Sequence[str],
+    features: Sequence[str],
+    families: Path | None,
+) -> list[Entry]:
+    """Every input × feature view × classifier, named by what differs."""
+    from aigiscan.classifiers import classifier_class, make_classifier
+    from aigiscan.classifiers.multiclass import load_families
+    from aigiscan.evaluation.candidate import Candidate
+    from aigiscan.features.parse import parse_view
+
+    given_params = parse_params(params)
+    entries = []
+    for given in inputs:
+        table = given.fitting_table()
+        for feature in features:
+            view = parse_view(feature, table.encoder["fingerprint"])
+            for classifier in classifiers:
+                accepted = classifier_class(classifier)._get_param_names()
+                chosen = {k: v for k, v in given_params.items() if len(classifiers) == 1 or k in accepted}
+                if families and "families" in accepted:
+                    chosen["families"] = load_families(families)
+                make = partial(make_classifier, classifier, **chosen)
+                parts = [
+                    given.name if len(inputs) > 1 else "",
+                    feature if len(features) > 1 else "",
+                    classifier if len(classifiers) > 1 or (len(inputs) == 1 and len(features) == 1) else "",
+                ]
+                name = " ".join(part for part in parts if part)
+                candidate = Candidate.of(name, table, view, make, _text_features(make(), table))
+                candidate = replace(candidate, families=given.families)
+                entries.append(Entry(given, view, candidate))
+    return entries
+
+
+def parse_params(given: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` options; values are read as YAML."""
+    import yaml
+
+    values = {}
+    for item in given:
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise InputError(f"--param {item} is not KEY=VALUE")
+        values[key] = yaml.safe_load(value)
+    return values
+
+
+def _text_features(classifier: Any, table: FitTable) -> np.ndarray | None:
+    """Words as features, where the classifier uses them and the encoder has a text tower."""
+    if not hasattr(classifier, "prompts_real"):
+        return None
+    from aigiscan.classifiers.zero_shot import prompt_features
+    from aigiscan.encoders import encoder_from_fingerprint
+    from aigiscan.errors import EncoderError
+
+    encoder = encoder_from_fingerprint(table.encoder["fingerprint"])
+    try:
+        return prompt_features(encoder.encode_text, classifier.prompts_real, classifier.prompts_fake)
+    except EncoderError:
+        if classifier.needs_text:
+            raise
+        console.note(f"{encoder.name} has no text tower: {type(classifier).__name__} uses its cache of images alone")
+        return None
+
+
+def make_encoder(given: Inputs, running: dict[str, Any]) -> Encoder:
+    """The encoder that made an input's table, to embed perturbed images with."""
+    from aigiscan.encoders import encoder_from_fingerprint
+
+    table = given.fitting_table()
+    heads = "heads" in table.channels
+    return encoder_from_fingerprint(table.encoder["fingerprint"], device=running["device"], heads=heads)
+
+
+def perturbed_channels(
+    given: Inputs, rows: np.ndarray, encoder: Encoder, steps: dict[str, tuple[str, str]], running: dict[str, Any]
+) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
+    """name → (perturbation, equalization) → channels of the images that could be read under all of them.
+
+    Returns their row numbers and, per name, channel → (n, …). InputError if none could be read.
+    """
+    from aigiscan.evaluation.robustness import perturbed
+
+    records = [given.records[int(i)] for i in rows]
+    encoded: dict[str, list] = {}
+    for name, (perturbation, equalization) in steps.items():
+        stream = perturbed(
+            records, encoder, perturbation, equalization, batch_size=running["batch_size"], workers=running["workers"]
+        )
+        encoded[name] = list(console.track(stream, total=len(records), description=name))
+    fine = np.array([all(found[i].channels is not None for found in encoded.values()) for i in range(len(records))])
+    if not fine.any():
+        first = next(found[0].error for found in encoded.values())
+        raise InputError(f"none of the images of {given.name} can be read from here ({first}); run where the files are")
+    if not fine.all():
+        console.warn(f"{int((~fine).sum())} of {len(records)} images could not be read and are left out")
+    kept = np.flatnonzero(fine)
+    channels = {
+        name: {c: np.stack([found[i].channels[c] for i in kept]) for c in found[kept[0]].channels}
+        for name, found in encoded.items()
+    }
+    return np.asarray(rows)[kept], channels
+
+
+def without_jpeg(equalization: str) -> str:
+    """The steps of an equalisation other than re-encoding."""
+    return ",".join(step for step in equalization.split(",") if step and not step.startswith("jpeg:"))
+
+
+def detector_scores(detector: Detector, given: Inputs, running: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """(scores (k,), row numbers (k,)) of the images a detector could judge, in order."""
+    from aigiscan.detector.stored import encoded_from_store
+    from aigiscan.runner import run
+
+    if given.store:
+        verdicts = list(detector.judge(encoded_from_store(detector, given.store)))
+    else:
+        encoder = detector.make_encoder(device=running["device"])
+        encoded = run(
+            given.records, encoder, equalization=detector.equalization,
+            batch_size=running["batch_size"], workers=running["workers"],
+        )  # fmt: skip
+        total = len(given.records)
+        verdicts = list(detector.judge(console.track(encoded, total=total, description=detector.card.name)))
+    by_path = {verdict.path: verdict.score for verdict in verdicts}
+    scores = [by_path.get(record.path) for record in given.records]
+    kept = np.array([i for i, score in enumerate(scores) if score is not None], dtype=np.intp)
+    if len(kept) < len(scores):
+        console.warn(f"{len(scores) - len(kept)} images of {given.name} could not be judged and are left out")
+    if not len(kept):
+        raise InputError(f"none of the images of {given.name} could be judged")
+    return np.array([scores[int(i)] for i in kept], dtype=np.float64), kept
+
+
+def fit_on_store(entry: Entry, train_on: str, *, max_fpr: float, seed: int) -> tuple[Any, Calibration, set[str], str]:
+    """An entry's classifier on another store: (fitted, calibration on held-out sources, its sources, its digest)."""
+    from aigiscan.detector.calibration import Calibration
+    from aigiscan.detector.table import table_from_store
+    from aigiscan.encoders import compare_fingerprints
+    from aigiscan.evaluation.candidate import Candidate
+    from aigiscan.store import EmbeddingStore
+
+    here = entry.given.fitting_table()
+    with EmbeddingStore(train_on) as store:
+        table = table_from_store(store, entry.view.channels)
+    differences = compare_fingerprints(here.encoder["fingerprint"], table.encoder["fingerprint"])
+    if differences:
+        raise InputError(f"{train_on} and {entry.given.name} hold other features: {'; '.join(differences)}")
+    candidate = Candidate.of(train_on, table, entry.view, entry.candidate.make, entry.candidate.text_features)
+    scores, _ = candidate.held_out_scores(seed=seed)
+    calibration = Calibration.from_scores(scores[table.label == 0], scores[table.label == 1], max_fpr, max_fpr)
+    fitted = candidate.fit(np.arange(len(table)), "source")
+    return fitted, calibration, set(table.sources.tolist()), table.summary()["digest"]

@@ -1,0 +1,78 @@
+"""The plots of an evaluation. matplotlib is imported when one is drawn; no display is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from aigiscan.evaluation.metrics import Interval
+
+#: cells with more rows than this carry no number: it could not be read
+_NUMBERED = 20
+
+
+def heat_map(
+    grid: NDArray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    *,
+    row_label: str = "trained on",
+    column_label: str = "tested on",
+    low: float = 0.5,
+    high: float = 1.0,
+) -> Figure:
+    """A matrix of figures in [0, 1]; the papers' layout: trained on downwards, tested on to the right."""
+    from matplotlib.figure import Figure
+
+    side = max(4.5, 1.6 + 0.42 * max(grid.shape))
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(grid, vmin=low, vmax=high, cmap="viridis")
+    axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_xlabel(column_label)
+    axes.set_ylabel(row_label)
+    axes.set_title(title)
+    if max(grid.shape) <= _NUMBERED:
+        middle = (low + high) / 2
+        for (i, j), value in np.ndenumerate(grid):
+            if np.isfinite(value):
+                colour = "black" if value > middle else "white"
+                axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+    figure.colorbar(drawn, ax=axes, shrink=0.8)
+    return figure
+
+
+def curves(series: Mapping[str, Mapping[str, Interval]], title: str, ylabel: str, baseline: str = "none") -> Figure:
+    """One panel per kind of perturbation (``jpeg:75`` is of kind ``jpeg``), one line per name, intervals shaded.
+
+    series: name → perturbation spec → figure; ``baseline`` is the unperturbed one and begins every panel.
+    """
+    from matplotlib.figure import Figure
+
+    kinds = list(
+        dict.fromkeys(spec.split(":")[0] for by_spec in series.values() for spec in by_spec if spec != baseline)
+    )
+    figure = Figure(figsize=(3.6 * max(1, len(kinds)), 3.6), layout="constrained")
+    panels = figure.subplots(1, max(1, len(kinds)), squeeze=False, sharey=True)[0]
+    for axes, kind in zip(panels, kinds, strict=False):
+        for i, (name, by_spec) in enumerate(series.items()):
+            specs = [s for s in by_spec if s == baseline or s.split(":")[0] == kind]
+            values = np.array([[by_spec[s].value, by_spec[s].low, by_spec[s].high] for s in specs])
+            axes.plot(range(len(specs)), values[:, 0], marker="o", color=f"C{i}", label=name)
+            axes.fill_between(range(len(specs)), values[:, 1], values[:, 2], color=f"C{i}", alpha=0.15)
+            axes.set_xticks(range(len(specs)), [s.partition(":")[2] or s for s in specs], fontsize=8)
+        axes.set_title(kind)
+        axes.set_ylim(0.0, 1.02)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel(ylabel)
+    panels[0].legend(fontsize=8)
+    figure.suptitle(title)
+    return figure
