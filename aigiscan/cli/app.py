@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from aigiscan import __version__
 from aigiscan.cli import console, detectors, stores
 from aigiscan.cli.embed import embed
+from aigiscan.cli.evaluate import evaluate
 from aigiscan.cli.fit import fit
 from aigiscan.cli.scan import scan
 from aigiscan.errors import AigiscanError
@@ -77,6 +78,7 @@ def _common(
 app.command("scan")(scan)
 app.command("fit")(fit)
 app.command("embed")(embed)
+app.command("evaluate")(evaluate)
 app.add_typer(stores.app, name="stores")
 app.add_typer(detectors.app, name="detectors")
 
