@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aigiscan.classifiers.folds import group_folds, train_test
 from aigiscan.detector.calibration import Calibration
 from aigiscan.errors import FitError
 from aigiscan.evaluation import metrics
@@ -189,10 +188,15 @@ def _calibrated_threshold(
     fit: Callable[[Index], Any], X: NDArray, y: NDArray, keys: NDArray, rows: Index, max_fpr: float, seed: int
 ) -> float:
     """Threshold of the conformal bound on the training photographs, each scored by a fit without its group."""
-    scores = np.empty(len(rows))
-    for train, rest in train_test(group_folds(y[rows], keys[rows], 4, seed), keys[rows]):
-        scores[rest] = fit(rows[train]).decision_function(X[rows[rest]])
-    return Calibration.from_scores(scores[y[rows] == 0], None, max_fpr).threshold_ai
+    real = rows[y[rows] == 0]
+    _, group = np.unique(keys[real], return_inverse=True)
+    parts = np.random.default_rng(seed).permutation(np.arange(group.max() + 1) % 4)[group]
+    scores = np.empty(len(real))
+    for part in np.unique(parts):
+        held = real[parts == part]
+        # fakes always take part: the threshold is about photographs alone
+        scores[parts == part] = fit(rows[~np.isin(keys[rows], keys[held])]).decision_function(X[held])
+    return Calibration.from_scores(scores, None, max_fpr).threshold_ai
 
 
 def _cell(
