@@ -129,10 +129,13 @@ def embed_with_dask(
     store: str | Path,
     scheduler: str,
     settings: EmbedSettings | None = None,
+    *,
+    timeout: float = 15,
 ) -> EmbedSummary:
     """As :func:`embed` on an existing Dask cluster whose workers see the same files under the same names.
 
-    scheduler: its address, ``tcp://HOST:8786``. A slice of a worker that dies is done again by another.
+    scheduler: its address, ``tcp://HOST:8786``; timeout: seconds to wait for it. A slice
+    of a worker that dies is done again by another.
     """
     try:
         from distributed import Client
@@ -145,7 +148,7 @@ def embed_with_dask(
     fingerprint = store_fingerprint(encoder, settings.equalization)
     specs = encoder.channels()
     try:
-        client = Client(scheduler, timeout=15)
+        client = Client(scheduler, timeout=timeout)
     except (OSError, ValueError) as error:
         raise InputError(
             f"no Dask scheduler answers at {scheduler}: {error}; start one with 'dask scheduler'"

@@ -1,0 +1,107 @@
+"""``embed`` on a Dask cluster of two worker processes, one of which is killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fake_encoder import FakeEncoder
+from store_helpers import HEADS, digest, records_of
+
+from aigiscan.embedding import EmbedSettings, SliceTask, embed, embed_slice, embed_with_dask
+from aigiscan.encoders import create_encoder
+from aigiscan.errors import EncoderError, InputError
+from aigiscan.runner import run
+from aigiscan.store import EmbeddingStore
+from aigiscan.store.shards import read_shard, write_shard
+
+SETTINGS = EmbedSettings(batch_size=1, workers=0)  # 16 images per slice
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as made:
+        yield made
+
+
+def test_cluster_gives_the_same_store_though_a_worker_dies(tmp_path, make_images, cluster):
+    paths = make_images(150, size=40)
+    paths[7].write_bytes(b"not an image")
+    records = records_of(paths, label=1, generator="g")
+    embed(records, create_encoder("spam"), tmp_path / "local.h5", SETTINGS)
+    store = tmp_path / "s.h5"
+    embed(records[:20], create_encoder("spam"), store, SETTINGS)  # the rest is for the cluster
+    pids = [worker.pid for worker in cluster.workers.values()]
+    killed = threading.Thread(target=_kill_when_a_part_is_there, args=(pids[0], store))
+    killed.start()
+    summary = embed_with_dask(records, create_encoder("spam"), store, cluster.scheduler_address, SETTINGS)
+    killed.join()
+    assert (summary.encoded, summary.known) == (130, 19)
+    assert [Path(path).name for path, _ in summary.failures] == ["0007.png"]
+    assert digest(store) == digest(tmp_path / "local.h5")
+
+
+def _kill_when_a_part_is_there(pid: int, store: Path) -> None:
+    parts = store.with_name(store.name + ".parts")
+    limit = time.monotonic() + 60
+    while not list(parts.glob("g000001-*.h5")) and time.monotonic() < limit:
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_relative_names_stay_as_they_were_given(tmp_path, make_images, cluster, monkeypatch):
+    make_images(20, size=40)
+    monkeypatch.chdir(tmp_path)  # the workers were started elsewhere
+    records = records_of(Path("images").iterdir())
+    summary = embed_with_dask(records, create_encoder("spam"), "folder", cluster.scheduler_address, SETTINGS)
+    assert summary.encoded == 20
+    with EmbeddingStore("folder") as store:
+        assert store.rows.path.tolist() == [r.path for r in records] and not store.unfinished
+
+
+def test_a_slice_that_is_there_is_not_done_again(tmp_path, make_images):
+    records = records_of(make_images(3))
+    encoder = FakeEncoder(HEADS)
+    fingerprint = {**encoder.fingerprint(), "equalization": ""}
+    target = tmp_path / "g000001-000001.h5"
+    assert read_shard(target) is None
+    first = write_shard(target, fingerprint, encoder.channels(), run(records, encoder))
+    assert first.rows == 3 and first.failures == ()
+    task = SliceTask(tuple(records), "", str(target), "no fingerprint at all", False, "cpu", SETTINGS)
+    assert embed_slice(task) == first
+
+
+def test_a_worker_with_another_encoder_refuses(tmp_path, make_images):
+    wanted = {**create_encoder("spam").fingerprint(), "equalization": "", "weights": "0" * 64}
+    import json
+
+    task = SliceTask(
+        tuple(records_of(make_images(1))),
+        "",
+        str(tmp_path / "g000001-000001.h5"),
+        json.dumps(wanted),
+        False,
+        "cpu",
+        SETTINGS,
+    )
+    with pytest.raises(EncoderError, match="weights"):
+        embed_slice(task)
+
+
+def test_no_scheduler_is_one_line(tmp_path, make_images):
+    with pytest.raises(InputError, match=r"127\.0\.0\.1:1"):
+        embed_with_dask(
+            records_of(make_images(1)),
+            create_encoder("spam"),
+            tmp_path / "s.h5",
+            "tcp://127.0.0.1:1",
+            SETTINGS,
+            timeout=1,
+        )
