@@ -18,6 +18,7 @@ from aigiscan import __version__
 from aigiscan.cli import console, detectors, stores
 from aigiscan.cli.embed import embed
 from aigiscan.cli.evaluate import evaluate
+from aigiscan.cli.explain import explain
 from aigiscan.cli.fit import fit
 from aigiscan.cli.scan import scan
 from aigiscan.errors import AigiscanError
@@ -79,6 +80,7 @@ app.command("scan")(scan)
 app.command("fit")(fit)
 app.command("embed")(embed)
 app.command("evaluate")(evaluate)
+app.command("explain")(explain)
 app.add_typer(stores.app, name="stores")
 app.add_typer(detectors.app, name="detectors")
 

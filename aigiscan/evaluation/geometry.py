@@ -57,7 +57,7 @@ def mean_cosine(X: np.ndarray) -> float:
 
 
 def isoscore(X: np.ndarray) -> float:
-    """IsoScore of the cloud X (n, d): 1 for an isotropic cloud, 0 for a line; (k − 1)/(d − 1) for k dimensions used alike.
+    """IsoScore of the cloud X (n, d): 1 isotropic, 0 a line, (k − 1)/(d − 1) for k dimensions used alike.
 
     Rudman et al. (2022), algorithm 1: rotate to principal axes, take the variances λ, scale them to norm √d, measure
     the distance δ to (1, …, 1) relative to its largest value √(2(d − √d)), φ = (d − δ²(d − √d))²/d², and map φ from
@@ -91,7 +91,7 @@ def geometry_of(X: np.ndarray) -> Geometry:
 def tsne(X: np.ndarray, *, seed: int = 0, max_points: int = TSNE_MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
     """A two-dimensional t-SNE map of X (n, d) in cosine distance.
 
-    Returns (rows, points): the rows that are shown (all, or a seeded sample of ``max_points``), and their places (k, 2).
+    Returns (rows, points): the rows shown (all, or a seeded sample of ``max_points``), and their places (k, 2).
     """
     from sklearn.manifold import TSNE
 

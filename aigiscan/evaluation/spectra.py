@@ -122,7 +122,7 @@ def average_spectra(images: Iterable[tuple[str, Image]], *, size: int = DEFAULT_
 def write_spectra(
     out: Path, spectra: Mapping[str, Spectrum], *, skipped: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
-    """Write ``spectra.png`` (figure 3), ``spectra.csv`` (radial profiles) and ``spectra.json`` (peaks); return the JSON.
+    """Write ``spectra.png`` (figure 3), ``spectra.csv`` (radial profiles), ``spectra.json`` (peaks); return the JSON.
 
     Reals first, then generators by name. skipped: pictures of generators that could not be read, added to the counts.
     """

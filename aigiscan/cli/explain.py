@@ -1,0 +1,223 @@
+"""``aigiscan explain``: a detector in words, an image's score in parts, heads in words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from aigiscan.cli import console
+from aigiscan.errors import InputError
+
+if TYPE_CHECKING:
+    from aigiscan.explain.explanation import Explanation
+    from aigiscan.store import EmbeddingStore
+
+
+def explain(
+    target: str = typer.Argument(
+        ...,
+        metavar="DETECTOR|heads",
+        help="Detector folder or shipped name; or the word heads, followed by a store (.h5) or an encoder.",
+    ),
+    images: list[str] | None = typer.Argument(
+        None, metavar="[IMAGE...]", help="Files, folders or lists to explain; none: the detector itself, in words."
+    ),
+    output: Path | None = typer.Option(
+        None, "--output", "-o", help="Folder for JSON, CSV and PNG. Without it JSON goes to standard output."
+    ),
+    top: int = typer.Option(10, "--top", min=1, help="How many words at either end."),
+    phrases: Path | None = typer.Option(
+        None, "--phrases", help="Text file with one phrase per line, instead of the list that comes with aigiscan."
+    ),
+    neighbours: Path | None = typer.Option(
+        None,
+        "--neighbours",
+        "--store",
+        help="Store of known images: nearest real and fake ones of an image; residuals of its generators in words.",
+    ),
+    k: int = typer.Option(5, "--k", min=1, help="How many known real and fake images to show."),
+    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
+) -> None:
+    """Say why: weights in words, a score taken apart into heads and patches, the nearest known images."""
+    from aigiscan.explain.words import read_phrases
+
+    texts = read_phrases(phrases)
+    if target == "heads":
+        if not images or len(images) != 1:
+            raise InputError("explain heads needs one store or encoder, such as: aigiscan explain heads mini")
+        _explain_heads(images[0], texts, top=top, output=output, device=device)
+        return
+    store = None
+    if neighbours is not None:
+        from aigiscan.store import EmbeddingStore
+
+        store = EmbeddingStore(neighbours)
+    if images:
+        _explain_images(target, images, texts, store, top=top, k=k, output=output, device=device)
+    else:
+        _explain_detector(target, texts, store, top=top, output=output, device=device)
+
+
+def _explain_detector(
+    name: str, texts: Sequence[str], store: EmbeddingStore | None, *, top: int, output: Path | None, device: str
+) -> None:
+    from aigiscan.detector.detector import Detector
+    from aigiscan.explain.detector_words import explain_words
+    from aigiscan.explain.write import write_words
+
+    detector = Detector.load(name)
+    encoder = detector.make_encoder(device=device, precision="fp32")
+    words = explain_words(detector, encoder, texts, top=top, store=store)
+    _show_words(words)
+    if words["warning"]:
+        console.warn(words["warning"])
+    for part, reason in words["missing"].items():
+        console.note(f"no {part}: {reason}")
+    if output is None:
+        _print_json(words)
+    else:
+        console.note(f"wrote {', '.join(str(path) for path in write_words(output, words))}")
+
+
+def _show_words(words: Mapping[str, Any]) -> None:
+    for kind in ("phrases", "tokens"):
+        sides = words[kind]
+        if sides["positive"]:
+            rows = [
+                (near["text"] + _hyphen(near), near["cosine"], far["text"] + _hyphen(far), far["cosine"])
+                for near, far in zip(sides["positive"], sides["negative"], strict=True)
+            ]
+            level = f"interpretability {words['interpretability'][kind]:.3f}"
+            level += f", clarity {words['clarity'][kind]:.3f} (chance {words['chance'][kind]:.3f})"
+            console.table(f"{kind}: {level}", ("towards AI-generated", "cosine", "towards real", "cosine"), rows)
+    rows = [
+        (
+            name,
+            "; ".join(f"{w['text']} {w['cosine']:.2f}" for w in entry["phrases"]["positive"][:3]),
+            "; ".join(
+                f"{w['text']}{_hyphen(w)} {w['cosine']:.2f}" for w in entry.get("tokens", {}).get("positive", [])[:5]
+            ),
+            entry["cosine_with_detector"],
+        )
+        for name, entry in words["generators"].items()
+    ]
+    if rows:
+        console.table("residuals of the generators", ("generator", "phrases", "tokens", "cosine with weights"), rows)
+
+
+def _nearest(entry: Mapping[str, Any], kind: str, count: int) -> str:
+    near = entry.get(kind, {}).get("positive", [])[:count]
+    return "; ".join(f"{word['text']}{_hyphen(word)} {word['cosine']:.2f}" for word in near)
+
+
+def _hyphen(word: Mapping[str, Any]) -> str:
+    """Sub-word tokens are shown with a hyphen: they begin or continue a word."""
+    return "-" if word.get("kind") == "sub-word" else ""
+
+
+def _explain_images(
+    name: str,
+    images: Sequence[str],
+    texts: Sequence[str],
+    store: EmbeddingStore | None,
+    *,
+    top: int,
+    k: int,
+    output: Path | None,
+    device: str,
+) -> None:
+    from aigiscan.detector.detector import Detector
+    from aigiscan.explain.images import Explainer, load_for_explaining
+    from aigiscan.explain.words import phrase_list
+    from aigiscan.explain.write import write_explanations
+    from aigiscan.images.decode import decode
+    from aigiscan.images.find import find_images
+    from aigiscan.images.records import ImageRecord
+
+    detector = Detector.load(name)
+    encoder = load_for_explaining(detector, device=device)
+    explainer = Explainer(detector, encoder, store=store, neighbours=k, top_heads=top)
+    member = explainer.directions.joint_member()
+    if member is not None and "heads" not in explainer.directions.missing:
+        explainer.phrases = phrase_list(member.encoder, texts)
+    records = find_images(images)
+    if not records:
+        raise InputError(f"no image in {', '.join(images)}")
+    found = list(console.track(explainer.explain_all(records), total=len(records), description="explaining"))
+    for explanation in found:
+        _show_explanation(explanation)
+    if output is None:
+        for explanation in found:
+            print(json.dumps(explanation.to_json(), ensure_ascii=False))
+        return
+    paths = write_explanations(output, found, open_image=lambda path: decode(ImageRecord(path)).pixels)
+    console.note(f"wrote {len(paths)} explanations (JSON, PNG) and parts.csv to {output}")
+
+
+def _show_explanation(explanation: Explanation) -> None:
+    from aigiscan.explain.explanation import printable
+
+    path = printable(explanation.path)
+    if explanation.error:
+        console.warn(f"{path}: {explanation.error}")
+        return
+    parts = sorted(explanation.parts.items(), key=lambda item: -abs(item[1]))[:10]
+    words = {f"head:{h.layer}:{h.head}": h.phrases for h in explanation.heads}
+    rows = [
+        (part, f"{value:+.4f}", ", ".join(w["text"] for w in words.get(part, {}).get("positive", [])[:3]))
+        for part, value in parts
+    ]
+    others = sum(explanation.parts.values()) - sum(value for _, value in parts)
+    if len(explanation.parts) > len(parts):
+        rows.append((f"{len(explanation.parts) - len(parts)} others", f"{others:+.4f}", ""))
+    if rows:
+        rows.append(("sum", f"{explanation.sum_of_parts:+.4f}", ""))
+    rows.append(("score", f"{explanation.logit:+.4f}", f"{explanation.verdict}, p_ai {explanation.p_ai:.3f}"))
+    console.table(path, ("part", "contribution", "words"), rows)
+    for side, found in (explanation.neighbours or {}).items():
+        for n in found[:3]:
+            console.note(
+                f"nearest {side}: {printable(n.path)} ({n.similarity:.3f}{', ' + n.generator if n.generator else ''})"
+            )
+    for part, reason in explanation.missing.items():
+        console.note(f"no {part}: {reason}")
+
+
+def _explain_heads(source: str, texts: Sequence[str], *, top: int, output: Path | None, device: str) -> None:
+    from aigiscan.encoders import create_encoder, encoder_from_fingerprint
+    from aigiscan.encoders.base import EncoderOptions
+    from aigiscan.explain.head_words import encoder_with_words, heads_of_encoder, heads_of_store
+    from aigiscan.explain.words import phrase_list
+    from aigiscan.explain.write import write_heads
+    from aigiscan.store import EmbeddingStore, is_store
+
+    if is_store(source):
+        with EmbeddingStore(source) as store:
+            encoder = encoder_with_words(encoder_from_fingerprint(store.fingerprint, device=device), store)
+            entries = heads_of_store(store, encoder, phrase_list(encoder, texts), top=top)
+    else:
+        encoder = encoder_with_words(create_encoder(source, EncoderOptions(device=device, precision="fp32")))
+        entries = heads_of_encoder(encoder, phrase_list(encoder, texts), top=top)
+        console.note("without images a head's two ends have no sign; give a store made with --heads for table 2")
+    rows = [
+        (
+            f"{entry['layer']}:{entry['head']}",
+            "; ".join(f"{w['text']} {w['cosine']:+.3f}" for w in entry["positive"][:3]),
+            "; ".join(f"{w['text']} {w['cosine']:+.3f}" for w in entry["negative"][:3]),
+        )
+        for entry in sorted(entries, key=lambda e: -e["positive"][0]["cosine"])[:20]
+    ]
+    console.table("heads with the clearest words", ("head", "nearest", "farthest"), rows)
+    if output is None:
+        _print_json({"source": source, "heads": entries})
+    else:
+        console.note(f"wrote {', '.join(str(path) for path in write_heads(output, entries, source))}")
+
+
+def _print_json(content: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

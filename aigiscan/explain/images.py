@@ -1,0 +1,274 @@
+"""Why one image has its score: the score taken apart exactly, where in the picture, and beside which known images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aigiscan.encoders.heads import Decomposition, decompose, head_matrices, patch_contributions
+from aigiscan.encoders.open_clip_encoder import OpenClipEncoder
+from aigiscan.errors import DetectorError
+from aigiscan.explain.directions import Directions, Member, directions_of, head_member
+from aigiscan.explain.explanation import Explanation, HeadReading
+from aigiscan.explain.neighbours import Neighbour, NeighbourIndex
+from aigiscan.images.decode import decode
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from aigiscan.detector.detector import Detector
+    from aigiscan.encoders.base import Encoder
+    from aigiscan.explain.words import WordList
+    from aigiscan.images.records import ImageRecord
+    from aigiscan.store import EmbeddingStore
+
+INTERCEPT = "intercept"
+
+
+@dataclass
+class _Look:
+    """What the encoder made of one picture: its input, channels (1, …), features (1, n) and decomposition per member.
+
+    length: what the linear form divides the weighted sum by.
+    """
+
+    prepared: Any
+    channels: dict[str, np.ndarray]
+    features: np.ndarray
+    length: float
+    decompositions: dict[int, Decomposition]
+
+
+class Explainer:
+    """Explains images by one detector; make it once, the model is loaded once.
+
+    encoder: the detector's, in float32 (``detector.make_encoder(precision="fp32")``): in half precision the parts would
+    not sum to the score. phrases: for the words of the top heads, None for none. store: known images for the
+    neighbours. Raises DetectorError if the store was made with another encoder or equalisation.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        encoder: Encoder,
+        *,
+        phrases: WordList | None = None,
+        store: EmbeddingStore | None = None,
+        neighbours: int = 5,
+        top_heads: int = 5,
+        top_words: int = 5,
+    ) -> None:
+        self.detector, self.encoder = detector, encoder
+        self.directions: Directions = directions_of(detector, encoder)
+        self.phrases, self._top_heads, self._top_words = phrases, top_heads, top_words
+        self._equalization = detector.equalization
+        self._neighbours = neighbours
+        self._index: NeighbourIndex | None = None if store is None else self._open(store)
+
+    def _open(self, store: EmbeddingStore) -> NeighbourIndex:
+        self.detector.check_fingerprint(store.fingerprint, f"store {store.path}", any_precision=True)
+        wanted, own = self.detector.card.equalization, str(store.fingerprint.get("equalization", ""))
+        if own != wanted:
+            raise DetectorError(
+                f"detector {self.detector.card.name} sees pictures equalised by {wanted or 'nothing'}, "
+                f"store {store.path} by {own or 'nothing'}: embed the known images as the detector's card says"
+            )
+        members = self.directions.members
+        mixed = len(members) > 1 or not isinstance(members[0].encoder, OpenClipEncoder)
+        return NeighbourIndex(store, self.detector.view, standardize=mixed)
+
+    def explain_all(self, records: Iterable[ImageRecord]) -> Iterator[Explanation]:
+        """One explanation per record, in order; a file that cannot be read becomes one with ``error``."""
+        for record in records:
+            decoded = decode(record)
+            if decoded.pixels is None:
+                yield Explanation(record.path, error=decoded.error)
+            else:
+                yield self.explain(decoded.pixels, path=record.path, sha256=decoded.facts.sha256)
+
+    def explain(self, image: Image, *, path: str = "", sha256: str = "") -> Explanation:
+        """Explain one RGB picture. sha256: of its file; a store row of the same content is not its own neighbour."""
+        look = self._look(image)
+        logit = float(self.detector.scores(look.channels)[0])
+        missing = dict(self.directions.missing)
+        parts = self._parts(look)
+        patches, from_class_token = self._patches(look)
+        heads = self._top(parts, look)
+        if heads and self.phrases is None:
+            missing.setdefault("words", "no phrases were given")
+        neighbours: Mapping[str, Sequence[Neighbour]] | None = None
+        if self._index is None:
+            missing["neighbours"] = "no store of known images was given (--neighbours STORE)"
+        else:
+            (neighbours,) = self._index.nearest(look.features, self._neighbours, exclude=[sha256])
+        one = np.array([logit])
+        return Explanation(
+            path=path,
+            logit=logit,
+            p_ai=float(self.detector.calibration.p_ai(one)[0]),
+            verdict=str(self.detector.calibration.verdict(one)[0]),
+            parts=parts,
+            heads=heads,
+            patches=patches,
+            class_token_share=from_class_token,
+            picture=self._seen(look),
+            neighbours=neighbours,
+            missing=missing,
+        )
+
+    # ---- what the encoder makes of the picture
+
+    def _look(self, image: Image) -> _Look:
+        prepared = self.encoder.prepare(self._equalization.apply(image) if self._equalization else image)
+        decompositions: dict[int, Decomposition] = {}
+        if self.directions.embedding is None:
+            channels = self.encoder.encode([prepared])
+        else:
+            columns = []
+            for member in self.directions.members:
+                own = [self._own(prepared, member)]
+                if member.no_parts:
+                    columns.append(member.encoder.encode(own)["embedding"])
+                else:
+                    assert isinstance(member.encoder, OpenClipEncoder)
+                    decompositions[member.position] = decompose(member.encoder, own)
+                    columns.append(decompositions[member.position].embedding)
+            channels = {"embedding": np.concatenate(columns, axis=1)}
+        features = np.asarray(self.detector.view.transform(channels), dtype=np.float64)
+        form = self.directions.form
+        length = float(form.length(features)[0]) if form else 1.0
+        return _Look(prepared, channels, features, length, decompositions)
+
+    def _own(self, prepared: Any, member: Member) -> Any:
+        """The part of the encoder's input that is this member's."""
+        return prepared if len(self.directions.members) == 1 else prepared[member.position]
+
+    # ---- parts of the score
+
+    def _parts(self, look: _Look) -> dict[str, float]:
+        """Name → contribution; they sum to the score."""
+        form = self.directions.form
+        if form is None:
+            return {}
+        weighted = look.features[0] * form.weights / look.length
+        if self.directions.embedding is not None:
+            parts = self._embedding_parts(look)
+        elif self.directions.heads:
+            blocks = np.split(weighted, len(self.directions.heads))
+            named = zip(self.directions.heads, blocks, strict=True)
+            parts = {f"head:{layer}:{head}": float(block.sum()) for (layer, head), block in named}
+        else:
+            parts = _by_group(self.detector.view.columns(self.encoder.columns()), weighted)
+        return {**parts, INTERCEPT: form.intercept + form.offset / look.length}
+
+    def _embedding_parts(self, look: _Look) -> dict[str, float]:
+        weights = self.directions.embedding
+        assert weights is not None
+        names = self.encoder.columns()
+        several = len(look.decompositions) > 1
+        parts: dict[str, float] = {}
+        for member in self.directions.members:
+            own = weights[member.start : member.stop] / look.length
+            if member.position not in look.decompositions:
+                values = look.channels["embedding"][0, member.start : member.stop].astype(np.float64) * own
+                parts |= _by_group(names[member.start : member.stop], values)
+                continue
+            prefix = f"{member.encoder.name}/" if several else ""
+            for name, vectors in look.decompositions[member.position].parts():
+                parts[prefix + _plain_name(name, member.encoder)] = float(vectors[0].astype(np.float64) @ own)
+        return parts
+
+    # ---- where in the picture
+
+    def _patch_member(self) -> Member | None:
+        if "patches" in self.directions.missing:
+            return None
+        if self.directions.heads:
+            return head_member(self.directions.members)
+        return next(member for member in self.directions.members if not member.no_parts)
+
+    def _patches(self, look: _Look) -> tuple[np.ndarray | None, float | None]:
+        """((rows, columns), what the class token got from itself): together, the sum of all heads."""
+        member = self._patch_member()
+        if member is None:
+            return None, None
+        encoder = member.encoder
+        assert isinstance(encoder, OpenClipEncoder)
+        if self.directions.heads:
+            toward = np.zeros((*encoder.channels()["heads"].shape[:2], member.stop - member.start))
+            for pair, vector in self.directions.heads.items():
+                toward[pair] = vector
+        else:
+            assert self.directions.embedding is not None
+            toward = self.directions.embedding[member.start : member.stop]
+        (shares,) = patch_contributions(encoder, [self._own(look.prepared, member)], toward)  # [l, h, t]
+        tokens = shares.astype(np.float64).sum(axis=(0, 1)) / look.length  # [t]
+        rows, columns = encoder.grid
+        return tokens[1:].reshape(rows, columns), float(tokens[0])
+
+    def _seen(self, look: _Look) -> np.ndarray | None:
+        member = self._patch_member()
+        if member is None:
+            return None
+        return np.asarray(self._own(look.prepared, member)).transpose(1, 2, 0)
+
+    # ---- heads in words
+
+    def _top(self, parts: Mapping[str, float], look: _Look) -> list[HeadReading]:
+        names = [name for name in parts if name.startswith("head:")]
+        order = sorted(names, key=lambda name: -abs(parts[name]))[: self._top_heads]
+        readings = []
+        for name in order:
+            layer, head = (int(x) for x in name.split(":")[1:])
+            words = {}
+            if self.phrases is not None and self.directions.joint_member() is not None:
+                words = self.phrases.ends(self._written(layer, head, look), self._top_words)
+            readings.append(HeadReading(layer, head, parts[name], words))
+        return readings
+
+    def _written(self, layer: int, head: int, look: _Look) -> np.ndarray:
+        """What the head wrote for this picture, as a vector of the joint space (d,)."""
+        if look.decompositions:
+            (decomposition,) = look.decompositions.values()
+            return np.asarray(decomposition.heads[0, layer, head])
+        z = look.channels["heads"][0, layer, head] / float(np.ravel(look.channels["sigma"])[0])
+        return np.asarray(z @ self._maps[layer, head])
+
+    @cached_property
+    def _maps(self) -> np.ndarray:
+        encoder = head_member(self.directions.members).encoder
+        assert isinstance(encoder, OpenClipEncoder)
+        return head_matrices(encoder).M
+
+
+def load_for_explaining(detector: Detector, *, device: str = "auto") -> Encoder:
+    """The detector's encoder in float32, without normalisation where a detector reads single heads."""
+    encoder = detector.make_encoder(device=device, precision="fp32")
+    if "heads" in detector.view.channels and encoder.options.normalize:
+        # Heads add up to the raw embedding; a length that normalises it is no part of them.
+        from aigiscan.encoders import create_encoder
+
+        encoder = create_encoder(encoder.name, encoder.options.replace(normalize=False))
+    return encoder
+
+
+def _by_group(columns: Sequence[str], values: np.ndarray) -> dict[str, float]:
+    """Contributions of columns, summed by the encoder that made them: ``lite:17`` belongs to ``lite``."""
+    parts: dict[str, float] = {}
+    for column, value in zip(columns, values, strict=True):
+        group = column.rpartition(":")[0] or column
+        parts[group] = parts.get(group, 0.0) + float(value)
+    return parts
+
+
+def _plain_name(name: str, encoder: Encoder) -> str:
+    """The decomposition's names in the words of docs/explain.md."""
+    if name != "initial":
+        return name
+    assert isinstance(encoder, OpenClipEncoder)
+    averaged = encoder.options.pooling == "mean" or encoder.source.config["vision_cfg"].get("pool_type", "tok") == "avg"
+    return "tokens" if averaged else "class_token"

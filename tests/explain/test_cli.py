@@ -1,0 +1,118 @@
+"""`aigiscan explain` from end to end, through files and the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted_clip import coloured, make_detector
+from typer.testing import CliRunner
+
+from aigiscan.cli.app import app
+from aigiscan.explain.directions import directions_of
+
+
+@pytest.fixture
+def detector_folder(planted: Any, pictures: Any, tmp_path: Path) -> Path:
+    make_detector(planted, pictures, standardize=False).save(tmp_path / "det")
+    return tmp_path / "det"
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["explain", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_a_detector_in_words(detector_folder: Path, coloured_store: Path, tmp_path: Path) -> None:
+    phrases = tmp_path / "mine.txt"
+    phrases.write_text("a red lamp\na green lamp\na lamp\n")
+    out = tmp_path / "out"
+    result = run(detector_folder, "-o", out, "--phrases", phrases, "--neighbours", coloured_store, "--top", "2")
+    assert result.exit_code == 0, result.output
+    words = json.loads((out / "words.json").read_text())
+    assert [w["text"] for w in words["phrases"]["positive"]] == ["a red lamp", "a lamp"]
+    assert words["phrases"]["negative"][0]["text"] == "a green lamp"
+    assert set(words["phrases"]["positive"][0]) == {"text", "cosine"}
+    assert set(words["generators"]) == {"red_gan", "blue_gan"}
+    assert {"phrases", "tokens"} <= set(words["generators"]["red_gan"])
+    assert "clear meaning" in result.stderr
+    assert {path.name for path in out.iterdir()} == {"words.json", "words.csv", "words.png"}
+    assert result.stdout == ""
+
+
+def test_the_shipped_phrases_on_standard_output(detector_folder: Path) -> None:
+    result = run(detector_folder, "--top", "3")
+    words = json.loads(result.stdout)
+    assert len(words["phrases"]["negative"]) == 3
+    assert "generators" in words["missing"]
+
+
+def test_images(detector_folder: Path, coloured_store: Path, coloured_folder: Path, tmp_path: Path, rng: Any) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    coloured(rng, "red", 64).save(tmp_path / "a" / "x.png")
+    coloured(rng, "green", 40).save(tmp_path / "b" / "x.png")
+    (tmp_path / "b" / "bad.png").write_bytes(b"")
+    out = tmp_path / "out"
+    result = run(detector_folder, tmp_path / "a", tmp_path / "b", "-o", out, "--neighbours", coloured_store, "--k", "2")
+    assert result.exit_code == 0, result.output
+    red, green = (json.loads((out / name).read_text()) for name in ("x.json", "x_2.json"))
+    assert red["logit"] > 0 > green["logit"]
+    assert sum(red["parts"].values()) == pytest.approx(red["logit"], rel=1e-4)
+    assert len(red["patches"]) == len(red["patches"][0]) == 4
+    assert [n["generator"] for n in red["neighbours"]["fake"]] == ["red_gan", "red_gan"]
+    assert red["missing"] == {}
+    assert (
+        red["patch_scale"]
+        == green["patch_scale"]
+        == max(abs(v) for e in (red, green) for row in e["patches"] for v in row)
+    )
+    assert "error" in json.loads((out / "bad.json").read_text())
+    assert {"x.png", "x_2.png", "parts.csv"} <= {path.name for path in out.iterdir()}
+    assert not (out / "bad.png").exists()
+
+
+def test_images_to_standard_output(detector_folder: Path, coloured_folder: Path) -> None:
+    result = run(detector_folder, coloured_folder / "0_real")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) == 8
+    assert all(line["logit"] < 0 for line in lines)
+    assert "--neighbours" in lines[0]["missing"]["neighbours"]
+
+
+def test_heads_of_a_store_and_of_an_encoder(planted_name: str, coloured_store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("heads", coloured_store, "-o", out, "--top", "4")
+    assert result.exit_code == 0, result.output
+    heads = json.loads((out / "heads.json").read_text())["heads"]
+    assert len(heads) == 12
+    assert len(heads[0]["positive"]) == len(heads[0]["negative"]) == 4
+    assert (out / "heads.csv").read_text().count("\n") == 1 + 12 * 8
+    result = run("heads", planted_name, "--top", "1")
+    assert len(json.loads(result.stdout)["heads"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("heads",), "one store or encoder"),
+        (("heads", "spam"), "spam has no attention heads"),
+        (("nowhere",), "there is no detector nowhere"),
+    ],
+)
+def test_one_line_for_the_user(arguments: tuple[str, ...], said: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_directions_of_a_loaded_detector_are_those_of_the_fitted_one(
+    planted: Any, pictures: Any, tmp_path: Path
+) -> None:
+    from aigiscan.detector.detector import Detector
+
+    fitted = make_detector(planted, pictures)
+    loaded = Detector.load(fitted.save(tmp_path / "det") and tmp_path / "det")
+    assert (directions_of(loaded, planted).joint() == directions_of(fitted, planted).joint()).all()
