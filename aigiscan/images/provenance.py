@@ -25,7 +25,10 @@ _SOURCE_TYPES = {
     b"negativeFilm": "scan of film",
     b"digitalArt": "digital art",
 }
-_SOURCE_TYPE = re.compile(rb"digitalsourcetype[^A-Za-z]{1,8}(?:[^<>\"']{0,80}/)?([A-Za-z]{4,40})", re.IGNORECASE)
+# As a URL of the vocabulary (XMP, and inside C2PA assertions) or as the bare word in an XMP property.
+_SOURCE_TYPE = re.compile(rb"(?:newscodes/digitalsourcetype/|DigitalSourceType(?:=[\"']|>))((?!http)[A-Za-z]{4,40})")
+#: superbox, its description box, and the type UUID that begins with "c2pa"
+_C2PA_BOX = re.compile(rb"jumb.{4}jumdc2pa", re.DOTALL)
 
 _TEXT_GENERATORS = (
     ("invokeai_metadata", "InvokeAI"),
@@ -86,12 +89,10 @@ def _exif_claims(image: Image.Image) -> Iterator[str]:
 
 def _byte_claims(data: bytes) -> Iterator[str]:
     head = data[:_SEARCHED_BYTES]
-    found = _SOURCE_TYPE.search(head)
-    if found:
-        kind = found.group(1)
-        words = next((text for name, text in _SOURCE_TYPES.items() if name.lower() == kind.lower()), "")
-        if words:
-            yield f"claims source: {words} (IPTC {kind.decode('ascii')})"
+    kinds = (match.group(1) for match in _SOURCE_TYPE.finditer(head))
+    kind = next((kind for kind in kinds if kind in _SOURCE_TYPES), None)
+    if kind:
+        yield f"claims source: {_SOURCE_TYPES[kind]} (IPTC {kind.decode('ascii')})"
     if has_c2pa(data):
         yield "C2PA manifest present (not verified)"
 
@@ -100,12 +101,10 @@ def has_c2pa(data: bytes) -> bool:
     """Whether a C2PA manifest store (JUMBF superbox labelled ``c2pa``) is in the metadata of a JPEG, PNG, WebP, TIFF
     or ISO media file. Nothing is verified."""
     if data.startswith(b"\xff\xd8"):
-        return any(marker == 0xEB and b"jumb" in body[:32] and b"c2pa" in body for marker, body in _segments(data))
+        return any(marker == 0xEB and _C2PA_BOX.search(body, 0, 64) for marker, body in _segments(data))
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return any(kind == b"caBX" for kind in _png_chunks(data))
-    # Other containers keep the box as it is; its description box holds the type's UUID, which begins with "c2pa".
-    at = data.find(b"jumdc2pa")
-    return at >= 4 and data[max(0, at - 8) : at].find(b"jumb") < 8 and b"jumb" in data[max(0, at - 12) : at]
+    return _C2PA_BOX.search(data) is not None  # other containers keep the box as it is, before or after the pixels
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
