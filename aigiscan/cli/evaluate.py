@@ -52,6 +52,12 @@ def evaluate(
     quality_matrix: bool = typer.Option(
         False, "--quality-matrix", help="JPEG quality in training × in test (40, 65, 90)."
     ),
+    geometry: bool = typer.Option(
+        False, "--geometry", help="Mean cosine, IsoScore and t-SNE of the features, before and after removal."
+    ),
+    spectra: bool = typer.Option(False, "--spectra", help="Average high-pass Fourier spectra per generator."),
+    spectra_size: int = typer.Option(128, "--spectra-size", min=16, help="Side of the central square, in pixels."),
+    gallery: int = typer.Option(8, "--gallery", min=0, help="Pictures per row of most confident rights and wrongs."),
     families: Path | None = typer.Option(
         None, "--families", help="YAML map generator: family, for averages and multi-class classifiers."
     ),
@@ -69,6 +75,7 @@ def evaluate(
 ) -> None:
     """Measure detectors, or fit and measure classifiers, on labelled images; write tables, plots and one page."""
     from aigiscan.cli import evaluate_robustness as pictures
+    from aigiscan.cli import evaluate_views as views
     from aigiscan.cli.evaluation_inputs import load_inputs, make_entries
     from aigiscan.detector.detector import Detector
     from aigiscan.evaluation.report import EvaluationReport
@@ -82,8 +89,12 @@ def evaluate(
     report = EvaluationReport(output, f"Evaluation of {', '.join(Path(p).name or p for p in paths)}")
     if audit:
         _audit(report, inputs[0], seed)
+    if geometry:
+        views.geometry(report, inputs, features, seed=seed)
+    if spectra:
+        views.spectra(report, inputs, size=spectra_size)
     if detectors:
-        _detectors(report, inputs, detectors, max_fpr=max_fpr, draws=draws, seed=seed, running=running)
+        _detectors(report, inputs, detectors, max_fpr=max_fpr, draws=draws, seed=seed, running=running, gallery=gallery)
         if robustness:
             pictures.of_detectors(
                 report, inputs[0], detectors, max_images=max_images, draws=draws, seed=seed, running=running
@@ -93,7 +104,7 @@ def evaluate(
         if train_on is not None:
             _train_on(report, entries, train_on, max_fpr=max_fpr, draws=draws, seed=seed)
         elif held_out:
-            _held_out(report, entries, folds=folds, max_fpr=max_fpr, draws=draws, seed=seed)
+            _held_out(report, entries, folds=folds, max_fpr=max_fpr, draws=draws, seed=seed, gallery=gallery)
         if train_on is None and transfer:
             _transfer(report, entries, min_images=min_images, max_fpr=max_fpr, draws=draws, seed=seed)
         if train_on is None:
@@ -161,18 +172,21 @@ def _detectors(
     draws: int,
     seed: int,
     running: dict[str, Any],
+    gallery: int,
 ) -> None:
+    from aigiscan.cli import evaluate_views as views
     from aigiscan.cli.evaluation_inputs import detector_scores
     from aigiscan.evaluation.heldout import detector_figures
     from aigiscan.evaluation.metrics import oracle_threshold
     from aigiscan.evaluation.write import SUMMARY_HEADER, summary_row, write_figures
 
-    figures, seen, oracles = {}, {}, []
+    figures, seen, oracles, shown = {}, {}, [], []
     for given in inputs:
         for name, judge in detectors.items():
             label = name if len(inputs) == 1 else f"{name} on {given.name}"
             scores, kept = detector_scores(judge, given, running)
             labels, sources, groups = given.labels[kept], given.sources[kept], given.groups[kept]
+            shown.append((label, [given.records[i].path for i in kept], scores, labels, sources))
             figures[label] = detector_figures(
                 scores, labels, sources, groups, judge.calibration, given.families,
                 max_fprs=[max_fpr], draws=draws, seed=seed,
@@ -191,19 +205,23 @@ def _detectors(
         ("detector", "threshold ai", "oracle threshold", "oracle balanced accuracy"),
         oracles,
     )
+    for parts in shown:
+        views.gallery(report, *parts, count=gallery)
     console.table("detectors", SUMMARY_HEADER, [summary_row(n, f) for n, f in figures.items()])
 
 
 def _held_out(
-    report: EvaluationReport, entries: list[Entry], *, folds: int, max_fpr: float, draws: int, seed: int
+    report: EvaluationReport, entries: list[Entry], *, folds: int, max_fpr: float, draws: int, seed: int, gallery: int
 ) -> None:
+    from aigiscan.cli import evaluate_views as views
     from aigiscan.evaluation.heldout import held_out_figures
     from aigiscan.evaluation.write import SUMMARY_HEADER, summary_row, write_figures
 
-    figures = {}
+    figures, shown = {}, []
     for entry in console.track(entries, total=len(entries), description="held out"):
         candidate = entry.candidate
         scores, _ = candidate.held_out_scores(folds, seed)
+        shown.append((candidate.name, candidate.paths, scores, candidate.labels, candidate.sources))
         figures[candidate.name] = held_out_figures(
             scores, candidate.labels, candidate.sources, candidate.groups, candidate.families,
             max_fprs=sorted({0.01, max_fpr}), draws=draws, seed=seed,
@@ -214,6 +232,8 @@ def _held_out(
         "Intervals draw generators and photo sources again."
     )
     write_figures(report, "Held-out sources", text, figures, {})
+    for parts in shown:
+        views.gallery(report, *parts, count=gallery)
     console.table("held-out sources", SUMMARY_HEADER, [summary_row(n, f) for n, f in figures.items()])
 
 

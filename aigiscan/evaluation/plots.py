@@ -73,6 +73,7 @@ def curves(series: Mapping[str, Mapping[str, Interval]], title: str, ylabel: str
         axes.set_ylim(0.0, 1.02)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(ylabel)
-    panels[0].legend(fontsize=8)
+    if kinds:
+        panels[0].legend(fontsize=8)
     figure.suptitle(title)
     return figure

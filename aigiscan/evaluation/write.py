@@ -98,7 +98,7 @@ def write_transfer(report: EvaluationReport, name: str, matrix: TransferMatrix) 
     )  # fmt: skip
     for metric, label, low in (
         ("accuracy", "balanced accuracy", 0.5),
-        ("auc", "AUC", 0.5),
+        ("auc", "AUC", 0.0),
         ("tpr_5", "TPR at 5 % FPR", 0.0),
     ):
         figure = heat_map(matrix.grid(metric), matrix.generators, matrix.generators, f"{name}: {label}", low=low)
