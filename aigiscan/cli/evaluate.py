@@ -193,6 +193,7 @@ def _detectors(
             )  # fmt: skip
             training = judge.card.training
             seen[label] = {*training.get("generators", {}), *training.get("photo_sources", {})}
+            seen[label] |= set(judge.view.search_generators)
             threshold, accuracy = oracle_threshold(labels, scores)
             oracles.append((label, judge.calibration.threshold_ai, threshold, accuracy))
             if given.table is not None and training.get("digest") == given.table.summary()["digest"]:
@@ -218,8 +219,9 @@ def _held_out(
     from aigiscan.evaluation.write import SUMMARY_HEADER, summary_row, write_figures
 
     figures, shown = {}, []
+    exclude = _choosers(entries)
     for entry in console.track(entries, total=len(entries), description="held out"):
-        candidate = entry.candidate
+        candidate = entry.candidate.without(exclude)
         scores, _ = candidate.held_out_scores(folds, seed)
         shown.append((candidate.name, candidate.paths, scores, candidate.labels, candidate.sources))
         figures[candidate.name] = held_out_figures(
@@ -231,10 +233,17 @@ def _held_out(
         "Thresholds and p_ai are calibrated without the source they are applied to. "
         "Intervals draw generators and photo sources again."
     )
+    if exclude:
+        text += f" Left out of fitting and measuring, for they chose the features: {', '.join(exclude)}."
     write_figures(report, "Held-out sources", text, figures, {})
     for parts in shown:
         views.gallery(report, *parts, count=gallery)
     console.table("held-out sources", SUMMARY_HEADER, [summary_row(n, f) for n, f in figures.items()])
+
+
+def _choosers(entries: list[Entry]) -> list[str]:
+    """Generators that chose the features of any candidate: left out for all, else they would not be comparable."""
+    return sorted({name for entry in entries for name in entry.candidate.exclude})
 
 
 def _transfer(
@@ -243,8 +252,7 @@ def _transfer(
     from aigiscan.evaluation.transfer import split_by_source, transfer_matrix
     from aigiscan.evaluation.write import write_transfer
 
-    # Generators that chose one candidate's features are left out for all: else the averages compare other cells.
-    exclude = sorted({name for entry in entries for name in entry.candidate.exclude})
+    exclude = _choosers(entries)
     for candidate in (entry.candidate for entry in entries):
         test = split_by_source(candidate.labels, candidate.sources, candidate.groups, candidate.splits, seed=seed)
         matrix = transfer_matrix(

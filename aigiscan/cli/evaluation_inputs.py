@@ -133,30 +133,14 @@ def _embedded(
     families: dict[str, str],
     running: dict[str, Any],
 ) -> Inputs:
-    from aigiscan.detector.table import table_from_rows
+    from aigiscan.cli.tables import embed_labelled
     from aigiscan.encoders import create_encoder
     from aigiscan.encoders.base import EncoderOptions
-    from aigiscan.images.equalize import Equalization
-    from aigiscan.images.labels import find_labelled
-    from aigiscan.reports.writers import printable
-    from aigiscan.runner import run
 
-    records = find_labelled(path)
     encoder = create_encoder(encoder_name, EncoderOptions(device=running["device"], heads="heads" in channels))
-    equalization = Equalization.parse(equalize) if equalize else None
-    rows = run(
-        records, encoder, equalization=equalization, batch_size=running["batch_size"], workers=running["workers"]
-    )
-    kept = []
-    for row in console.track(rows, total=len(records), description=f"embed with {encoder.name}"):
-        if row.channels is None:
-            console.warn(f"left out {printable(row.record.path)!r}: {row.error}")
-        else:
-            kept.append((row.record, row.facts, row.channels))
-    table = table_from_rows(kept, encoder, equalization.spec if equalization else "")
-    kept_records = [record for record, _, _ in kept]
+    records, facts, table = embed_labelled(path, encoder, equalize, running)
     name = f"{Path(path).name or 'images'} {encoder.name}"
-    return Inputs(name, kept_records, [facts for _, facts, _ in kept], table, _families(kept_records, families))
+    return Inputs(name, records, facts, table, _families(records, families))
 
 
 def _unembedded(path: str, families: dict[str, str]) -> Inputs:
@@ -178,8 +162,9 @@ def make_entries(
     """Every input × feature view × classifier, named by what differs."""
     from aigiscan.classifiers import classifier_class, make_classifier
     from aigiscan.classifiers.multiclass import load_families
+    from aigiscan.cli.tables import parse_params, text_features
     from aigiscan.evaluation.candidate import Candidate
-    from aigiscan.features.parse import parse_view
+    from aigiscan.search.views import parse_view
 
     given_params = parse_params(params)
     entries = []
@@ -199,41 +184,10 @@ def make_entries(
                     classifier if len(classifiers) > 1 or (len(inputs) == 1 and len(features) == 1) else "",
                 ]
                 name = " ".join(part for part in parts if part)
-                candidate = Candidate.of(name, table, view, make, _text_features(make(), table))
+                candidate = Candidate.of(name, table, view, make, text_features(make(), table))
                 candidate = replace(candidate, families=given.families)
                 entries.append(Entry(given, view, candidate))
     return entries
-
-
-def parse_params(given: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` options; values are read as YAML."""
-    import yaml
-
-    values = {}
-    for item in given:
-        key, separator, value = item.partition("=")
-        if not separator:
-            raise InputError(f"--param {item} is not KEY=VALUE")
-        values[key] = yaml.safe_load(value)
-    return values
-
-
-def _text_features(classifier: Any, table: FitTable) -> np.ndarray | None:
-    """Words as features, where the classifier uses them and the encoder has a text tower."""
-    if not hasattr(classifier, "prompts_real"):
-        return None
-    from aigiscan.classifiers.zero_shot import prompt_features
-    from aigiscan.encoders import encoder_from_fingerprint
-    from aigiscan.errors import EncoderError
-
-    encoder = encoder_from_fingerprint(table.encoder["fingerprint"])
-    try:
-        return prompt_features(encoder.encode_text, classifier.prompts_real, classifier.prompts_fake)
-    except EncoderError:
-        if classifier.needs_text:
-            raise
-        console.note(f"{encoder.name} has no text tower: {type(classifier).__name__} uses its cache of images alone")
-        return None
 
 
 def make_encoder(given: Inputs, running: dict[str, Any]) -> Encoder:

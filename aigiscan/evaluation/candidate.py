@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,14 @@ class Candidate:
             exclude=tuple(view.search_generators),
             paths=table.text["path"],
         )
+
+    def without(self, generators: Collection[str]) -> Candidate:
+        """The same without the fakes of some generators: what chose the features takes no part in measuring them."""
+        kept = ~((self.labels == 1) & np.isin(self.sources, list(generators)))
+        if kept.all():
+            return self
+        chosen = {name: getattr(self, name)[kept] for name in ("X", "labels", "sources", "groups", "splits")}
+        return replace(self, **chosen, paths=self.paths[kept] if len(self.paths) else self.paths)
 
     @property
     def target(self) -> NDArray:
