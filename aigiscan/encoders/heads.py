@@ -49,6 +49,8 @@ class Decomposition:
     attention output projections; initial (n, d), class token, patch and position embeddings before the first layer;
     ln_bias (n, d), the bias of the final layer norm; sigma (n,), its standard deviation (with epsilon).
     If the encoder normalises, every part is divided by the embedding's length.
+    z (n, layers, heads, d_head): the channel ``heads``. tokens (n, layers, heads, tokens): see
+    :func:`patch_contributions`; None unless a direction was given.
     """
 
     embedding: np.ndarray
@@ -58,6 +60,8 @@ class Decomposition:
     initial: np.ndarray
     ln_bias: np.ndarray
     sigma: np.ndarray
+    z: np.ndarray
+    tokens: np.ndarray | None = None
 
     def parts(self) -> Iterator[tuple[str, np.ndarray]]:
         """Name and contribution (n, d) of every part: ``head:L:H``, ``mlp:L``, ``bias:L``, ``initial``, ``ln_bias``."""
@@ -109,9 +113,10 @@ def head_matrices(encoder: OpenClipEncoder) -> HeadMatrices:
         return HeadMatrices(m.cpu().numpy(), (r * signs).mT.cpu().numpy(), (q.mT * signs).cpu().numpy())
 
 
-def decompose(encoder: OpenClipEncoder, inputs: Sequence[Any]) -> Decomposition:
+def decompose(encoder: OpenClipEncoder, inputs: Sequence[Any], direction: np.ndarray | None = None) -> Decomposition:
     """Take the embeddings of ``encoder.prepare`` results apart, in float32 whatever the encoder's precision.
 
+    direction: also take the heads apart by tokens (:func:`patch_contributions`), in the same pass.
     Raises EncoderError where the embedding is no such sum (see :func:`why_no_heads`).
     """
     import torch
@@ -119,7 +124,9 @@ def decompose(encoder: OpenClipEncoder, inputs: Sequence[Any]) -> Decomposition:
     twin = encoder.exact()
     twin.check_heads()
     blocks = twin.visual().transformer.resblocks
-    with torch.inference_mode(), _watched(blocks, twin.pool) as seen:
+    if direction is not None:
+        _check_attention(twin, blocks)
+    with torch.inference_mode(), _watched(blocks, twin.pool, attention_inputs=direction is not None) as seen:
         x0, pooled = twin.residual(twin.pixels(inputs))  # [b, D], [b, D]
         sigma = twin.sigma(pooled)  # [b]
 
@@ -127,17 +134,20 @@ def decompose(encoder: OpenClipEncoder, inputs: Sequence[Any]) -> Decomposition:
             """[b, ..., D] → [b, ..., d]"""
             return twin.through_norm(stream) / sigma.reshape(-1, *[1] * (stream.dim() - 1))
 
-        heads, mlps, biases = [], [], []
+        zs, heads, mlps, biases = [], [], [], []
         for block, z, mlp in zip(blocks, seen.z, seen.mlp, strict=True):
             weight = _after(block.ls_1, block.attn.out_proj.weight.T)
             weight = weight.reshape(block.attn.num_heads, -1, weight.shape[1])  # [h, dh, D]
-            split = z.reshape(len(z), block.attn.num_heads, -1)  # [b, h, dh]
-            heads.append(share(torch.einsum("bhk,hkd->bhd", split, weight)))
+            zs.append(z.reshape(len(z), block.attn.num_heads, -1))  # [b, h, dh]
+            heads.append(share(torch.einsum("bhk,hkd->bhd", zs[-1], weight)))
             mlps.append(share(_after(block.ls_2, mlp)))
             biases.append(share(_after(block.ls_1, block.attn.out_proj.bias).expand(len(z), -1)))
         embedding = twin.embed(pooled)  # [b, d]
         length = twin.length(embedding)  # [b, 1]; ones if the encoder does not normalise
-        bias = twin.project(twin.norm_bias()).expand(len(z), -1)
+        bias = twin.project(twin.norm_bias()).expand(len(embedding), -1)
+        tokens = None
+        if direction is not None:
+            tokens = _by_token(twin, blocks, seen, direction) / (sigma * length.squeeze(1))[:, None, None, None]
         return Decomposition(
             (embedding / length).cpu().numpy(),
             (torch.stack(heads, 1) / length[:, :, None, None]).cpu().numpy(),
@@ -146,6 +156,8 @@ def decompose(encoder: OpenClipEncoder, inputs: Sequence[Any]) -> Decomposition:
             (share(x0) / length).cpu().numpy(),
             (bias / length).cpu().numpy(),
             sigma.cpu().numpy(),
+            torch.stack(zs, 1).cpu().numpy(),
+            None if tokens is None else tokens.cpu().numpy(),
         )
 
 
@@ -157,34 +169,40 @@ def patch_contributions(encoder: OpenClipEncoder, inputs: Sequence[Any], directi
     r and column c of ``encoder.grid``. Since ``z = Σ_i α_i v_i``, the sum over tokens is the head's contribution,
     ``decompose(…).heads @ direction``. For mean pooling α_i is the mean attention that token i receives.
     """
+    tokens = decompose(encoder, inputs, direction).tokens
+    assert tokens is not None
+    return tokens
+
+
+def _check_attention(twin: OpenClipEncoder, blocks: Any) -> None:
     import torch
 
-    twin = encoder.exact()
-    twin.check_heads()
-    blocks = twin.visual().transformer.resblocks
     for block in blocks:
         if block.attn.logit_scale is not None or not isinstance(block.attn.ln_inner, torch.nn.Identity):
-            raise EncoderError(f"{encoder.name}: its attention is scaled or normalised; no contribution per patch")
+            raise EncoderError(f"{twin.name}: its attention is scaled or normalised; no contribution per patch")
+
+
+def _by_token(twin: OpenClipEncoder, blocks: Any, seen: _Seen, direction: np.ndarray) -> torch.Tensor:
+    """Contributions of all tokens before the division by σ, [b, l, h, t]."""
+    import torch
+
     shape = (len(blocks), blocks[0].attn.num_heads, np.shape(direction)[-1])
     toward = torch.tensor(np.broadcast_to(direction, shape), dtype=torch.float32, device=twin.device)  # [l, h, d]
-    with torch.inference_mode(), _watched(blocks, twin.pool, attention_inputs=True) as seen:
-        _, pooled = twin.residual(twin.pixels(inputs))
-        shares = []
-        for block, x, own in zip(blocks, seen.attention_input, toward, strict=True):
-            attention = block.attn
-            n, tokens, _ = x.shape
-            qkv = torch.nn.functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
-            q, k, v = qkv.reshape(n, tokens, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)  # each [b, h, t, dh]
-            q, k = attention.ln_q(twin.queries(q)), attention.ln_k(k)
-            alpha = (q @ k.mT * attention.scale).softmax(-1).mean(2)  # [b, h, t]
-            if attention.head_scale is not None:
-                alpha = alpha * attention.head_scale.reshape(1, -1, 1)
-            weight = _after(block.ls_1, attention.out_proj.weight.T)
-            maps = twin.through_norm(weight).reshape(attention.num_heads, -1, own.shape[-1])  # [h, dh, d]
-            u = torch.einsum("hkd,hd->hk", maps, own)  # [h, dh]
-            shares.append(alpha * torch.einsum("bhtk,hk->bht", v, u))
-        scale = twin.sigma(pooled) * twin.length(twin.embed(pooled)).squeeze(1)  # [b]
-        return (torch.stack(shares, 1) / scale[:, None, None, None]).cpu().numpy()
+    shares = []
+    for block, x, own in zip(blocks, seen.attention_input, toward, strict=True):
+        attention = block.attn
+        n, tokens, _ = x.shape
+        qkv = torch.nn.functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+        q, k, v = qkv.reshape(n, tokens, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)  # each [b, h, t, dh]
+        q, k = attention.ln_q(twin.queries(q)), attention.ln_k(k)
+        alpha = (q @ k.mT * attention.scale).softmax(-1).mean(2)  # [b, h, t]
+        if attention.head_scale is not None:
+            alpha = alpha * attention.head_scale.reshape(1, -1, 1)
+        weight = _after(block.ls_1, attention.out_proj.weight.T)
+        maps = twin.through_norm(weight).reshape(attention.num_heads, -1, own.shape[-1])  # [h, dh, d]
+        u = torch.einsum("hkd,hd->hk", maps, own)  # [h, dh]
+        shares.append(alpha * torch.einsum("bhtk,hk->bht", v, u))
+    return torch.stack(shares, 1)
 
 
 @dataclass

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigiscan.encoders.heads import Decomposition, decompose, head_matrices, patch_contributions
+from aigiscan.encoders.heads import Decomposition, decompose
 from aigiscan.encoders.open_clip_encoder import OpenClipEncoder
-from aigiscan.errors import DetectorError
+from aigiscan.errors import DetectorError, EncoderError
 from aigiscan.explain.directions import Directions, Member, directions_of, head_member
 from aigiscan.explain.explanation import Explanation, HeadReading
 from aigiscan.explain.neighbours import Neighbour, NeighbourIndex
@@ -64,6 +63,7 @@ class Explainer:
     ) -> None:
         self.detector, self.encoder = detector, encoder
         self.directions: Directions = directions_of(detector, encoder)
+        self._missing = dict(self.directions.missing)
         self.phrases, self._top_heads, self._top_words = phrases, top_heads, top_words
         self._equalization = detector.equalization
         self._neighbours = neighbours
@@ -94,9 +94,9 @@ class Explainer:
         """Explain one RGB picture. sha256: of its file; a store row of the same content is not its own neighbour."""
         look = self._look(image)
         logit = float(self.detector.scores(look.channels)[0])
-        missing = dict(self.directions.missing)
         parts = self._parts(look)
-        patches, from_class_token = self._patches(look)
+        patches, from_class_token, picture = self._patches(look)
+        missing = dict(self._missing)
         heads = self._top(parts, look)
         if heads and self.phrases is None:
             missing.setdefault("words", "no phrases were given")
@@ -115,7 +115,7 @@ class Explainer:
             heads=heads,
             patches=patches,
             class_token_share=from_class_token,
-            picture=self._seen(look),
+            picture=picture,
             neighbours=neighbours,
             missing=missing,
         )
@@ -125,23 +125,49 @@ class Explainer:
     def _look(self, image: Image) -> _Look:
         prepared = self.encoder.prepare(self._equalization.apply(image) if self._equalization else image)
         decompositions: dict[int, Decomposition] = {}
-        if self.directions.embedding is None:
+        if self.directions.heads:
+            member = head_member(self.directions.members)
+            apart = decompositions[member.position] = self._decompose(member, prepared)
+            channels = {"heads": apart.z, "sigma": apart.sigma}
+        elif self.directions.embedding is None:
             channels = self.encoder.encode([prepared])
         else:
             columns = []
             for member in self.directions.members:
-                own = [self._own(prepared, member)]
                 if member.no_parts:
-                    columns.append(member.encoder.encode(own)["embedding"])
+                    columns.append(member.encoder.encode([self._own(prepared, member)])["embedding"])
                 else:
-                    assert isinstance(member.encoder, OpenClipEncoder)
-                    decompositions[member.position] = decompose(member.encoder, own)
+                    decompositions[member.position] = self._decompose(member, prepared)
                     columns.append(decompositions[member.position].embedding)
             channels = {"embedding": np.concatenate(columns, axis=1)}
         features = np.asarray(self.detector.view.transform(channels), dtype=np.float64)
         form = self.directions.form
         length = float(form.length(features)[0]) if form else 1.0
         return _Look(prepared, channels, features, length, decompositions)
+
+    def _decompose(self, member: Member, prepared: Any) -> Decomposition:
+        """Heads, and patches where they have a meaning, in one pass of the model."""
+        encoder, own = member.encoder, [self._own(prepared, member)]
+        assert isinstance(encoder, OpenClipEncoder)
+        if "patches" in self._missing:
+            return decompose(encoder, own)
+        try:
+            return decompose(encoder, own, self._toward(member))
+        except EncoderError as error:
+            # Only the model itself shows that its attention is scaled or normalised; heads are still exact.
+            self._missing["patches"] = str(error)
+            return decompose(encoder, own)
+
+    def _toward(self, member: Member) -> np.ndarray:
+        """The weights that patches are read with: (d,), or one vector per head (layers, heads, d)."""
+        if not self.directions.heads:
+            assert self.directions.embedding is not None
+            return self.directions.embedding[member.start : member.stop]
+        layers, heads, _ = member.encoder.channels()["heads"].shape
+        toward = np.zeros((layers, heads, member.stop - member.start))
+        for pair, vector in self.directions.heads.items():
+            toward[pair] = vector
+        return toward
 
     def _own(self, prepared: Any, member: Member) -> Any:
         """The part of the encoder's input that is this member's."""
@@ -184,37 +210,16 @@ class Explainer:
 
     # ---- where in the picture
 
-    def _patch_member(self) -> Member | None:
-        if "patches" in self.directions.missing:
-            return None
-        if self.directions.heads:
-            return head_member(self.directions.members)
-        return next(member for member in self.directions.members if not member.no_parts)
-
-    def _patches(self, look: _Look) -> tuple[np.ndarray | None, float | None]:
-        """((rows, columns), what the class token got from itself): together, the sum of all heads."""
-        member = self._patch_member()
-        if member is None:
-            return None, None
-        encoder = member.encoder
-        assert isinstance(encoder, OpenClipEncoder)
-        if self.directions.heads:
-            toward = np.zeros((*encoder.channels()["heads"].shape[:2], member.stop - member.start))
-            for pair, vector in self.directions.heads.items():
-                toward[pair] = vector
-        else:
-            assert self.directions.embedding is not None
-            toward = self.directions.embedding[member.start : member.stop]
-        (shares,) = patch_contributions(encoder, [self._own(look.prepared, member)], toward)  # [l, h, t]
-        tokens = shares.astype(np.float64).sum(axis=(0, 1)) / look.length  # [t]
-        rows, columns = encoder.grid
-        return tokens[1:].reshape(rows, columns), float(tokens[0])
-
-    def _seen(self, look: _Look) -> np.ndarray | None:
-        member = self._patch_member()
-        if member is None:
-            return None
-        return np.asarray(self._own(look.prepared, member)).transpose(1, 2, 0)
+    def _patches(self, look: _Look) -> tuple[np.ndarray | None, float | None, np.ndarray | None]:
+        """((rows, columns), what came from the class token itself: together the sum of all heads; the picture)."""
+        for member in self.directions.members:
+            apart = look.decompositions.get(member.position)
+            if apart is not None and apart.tokens is not None:
+                assert isinstance(member.encoder, OpenClipEncoder)
+                tokens = apart.tokens[0].astype(np.float64).sum(axis=(0, 1)) / look.length  # [t]
+                picture = np.asarray(self._own(look.prepared, member)).transpose(1, 2, 0)
+                return tokens[1:].reshape(member.encoder.grid), float(tokens[0]), picture
+        return None, None, None
 
     # ---- heads in words
 
@@ -230,19 +235,11 @@ class Explainer:
             readings.append(HeadReading(layer, head, parts[name], words))
         return readings
 
-    def _written(self, layer: int, head: int, look: _Look) -> np.ndarray:
+    @staticmethod
+    def _written(layer: int, head: int, look: _Look) -> np.ndarray:
         """What the head wrote for this picture, as a vector of the joint space (d,)."""
-        if look.decompositions:
-            (decomposition,) = look.decompositions.values()
-            return np.asarray(decomposition.heads[0, layer, head])
-        z = look.channels["heads"][0, layer, head] / float(np.ravel(look.channels["sigma"])[0])
-        return np.asarray(z @ self._maps[layer, head])
-
-    @cached_property
-    def _maps(self) -> np.ndarray:
-        encoder = head_member(self.directions.members).encoder
-        assert isinstance(encoder, OpenClipEncoder)
-        return head_matrices(encoder).M
+        (apart,) = look.decompositions.values()
+        return np.asarray(apart.heads[0, layer, head])
 
 
 def load_for_explaining(detector: Detector, *, device: str = "auto") -> Encoder:
