@@ -179,7 +179,11 @@ class Trainer:
             self.cache, self.photos, self.captions, SEED, pairs=a.pairs, singles=a.singles, grid=a.grid, tokens=a.tokens
         )
         data = Batches(stream, self.vocabulary, self.step, self.step + 10_000_000)
-        return iter(DataLoader(data, batch_size=None, shuffle=False, num_workers=a.workers, prefetch_factor=3))
+        return iter(
+            DataLoader(
+                data, batch_size=None, shuffle=False, num_workers=a.workers, prefetch_factor=3 if a.workers else None
+            )
+        )
 
     def evaluate(self) -> dict[str, float]:
         """Zero-shot caption pairs on photographs kept out, with the running mean's weights."""
@@ -220,8 +224,8 @@ class Trainer:
             log.write(json.dumps(row) + "\n")
 
 
-def main() -> None:
-    """Parse the options and train."""
+def options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder with manifest.csv")
     parser.add_argument("--out", required=True, help="where the run's files go")
@@ -233,18 +237,23 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--cooldown", type=float, default=0.3, help="share of the run over which the rate falls")
     parser.add_argument(
-        "--pairs", type=int, default=44, help="pairs of pictures per batch that differ in one treatment"
+        "--pairs", type=int, default=32, help="pairs of pictures per batch that differ in one treatment"
     )
-    parser.add_argument("--singles", type=int, default=40, help="untreated pictures per batch")
+    parser.add_argument("--singles", type=int, default=32, help="untreated pictures per batch")
     parser.add_argument("--grid", type=int, default=8, help="patches along a side of a training crop")
     parser.add_argument("--tokens", type=int, default=44, help="patches of a crop that are shown, drawn at random")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--log-every", type=int, default=20)
     parser.add_argument("--eval-every", type=int, default=200)
     parser.add_argument("--eval-photos", type=int, default=60)
     parser.add_argument("--no-rectify", action="store_true", help="plain first MLP (to compare)")
-    args = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Train."""
+    args = options()
     torch.set_num_threads(args.threads)
     Trainer(args).run()
 
