@@ -23,6 +23,7 @@ from dataclasses import replace
 from PIL import Image, UnidentifiedImageError
 
 from aigiscan.images.colour import to_rgb
+from aigiscan.images.libtiff import silence_libtiff
 from aigiscan.images.provenance import provenance_of
 from aigiscan.images.records import DecodedImage, FileFacts, ImageRecord
 from aigiscan.images.sniff import HEAD_BYTES, RAW_EXTENSIONS, extension, sniff
@@ -32,7 +33,7 @@ DEFAULT_MAX_PIXELS = 120_000_000
 DEFAULT_MAX_BYTES = 512 * 1024 * 1024
 
 # JPEG includes MPO. Other readers are left out on purpose: EPS starts Ghostscript, and nobody's photographs are icons.
-_FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM")
+_FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 #: formats whose reader takes no memory for pixels before ``load``
 _LAZY_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 _NEEDS_HEIF = "HEIC image; reading it needs pip install 'aigiscan[heif]'"
@@ -105,6 +106,8 @@ def _open(data: bytes, facts: FileFacts, suffix: str, max_pixels: int) -> tuple[
         if not _heif_available():
             raise _UnreadableError(_NEEDS_HEIF, replace(facts, format="HEIF"))
         formats = ("HEIF",)
+    if announced == "TIFF":
+        silence_libtiff()
     facts = replace(facts, format=announced)
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
@@ -131,7 +134,9 @@ def _open(data: bytes, facts: FileFacts, suffix: str, max_pixels: int) -> tuple[
     # ZeroDivisionError, ...): the one place where any exception is an answer about the file.
     except Exception as error:
         short_riff = announced == "WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data)
-        reason = "truncated WEBP" if short_riff else _damage(error, facts.format)
+        # Some readers claim bytes on little evidence ("P1" and a text); without a known beginning it is no image.
+        reason = _damage(error, facts.format) if facts.format else "not an image"
+        reason = "truncated WEBP" if short_riff else reason
         raise _UnreadableError(reason, facts) from error
 
 
@@ -178,9 +183,9 @@ def _damage(error: Exception, name: str) -> str:
     """One short line for what a decoder raised, without any path."""
     text = " ".join(str(error).split())
     if isinstance(error, EOFError) or any(words in text.lower() for words in _CUT_SHORT):
-        return f"truncated {name or 'image'}"
+        return f"truncated {name}"
     detail = text[:80] if text.isprintable() and text else type(error).__name__
-    return f"damaged {name or 'image'}: {detail}"
+    return f"damaged {name}: {detail}"
 
 
 def _system_reason(error: OSError) -> str:

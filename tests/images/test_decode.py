@@ -19,6 +19,7 @@ from PIL import Image
 
 from aigiscan.images.decode import decode
 from aigiscan.images.find import find_images
+from aigiscan.images.libtiff import silence_libtiff
 from aigiscan.images.records import DecodedImage, ImageRecord
 
 FORMATS = {
@@ -283,6 +284,21 @@ def test_mpo_gives_its_first_picture(tmp_path: Path) -> None:
 def test_camera_raw_is_refused_rather_than_its_thumbnail_judged(tmp_path: Path) -> None:
     assert decode_bytes(tmp_path, FILES["TIFF"], "IMG_1.DNG").error == "camera raw file; develop it to JPEG or TIFF"
     assert decode_bytes(tmp_path, FILES["TIFF"], "IMG_1.tif").pixels is not None
+
+
+def test_text_that_begins_like_a_format_is_no_image(tmp_path: Path) -> None:
+    for text in (b"P1 notes of the meeting\n", b"P6 is a plugin", b"BM is short for bitmap", b"\x28\0\0\0" * 20):
+        assert decode_bytes(tmp_path, text, "x.jpg").error == "not an image"
+
+
+def test_libtiff_does_not_print_about_damaged_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    if not silence_libtiff():
+        pytest.skip("the libtiff of this Pillow cannot be found")
+    data = bytearray(FILES["TIFF compressed"])
+    for at in range(200, len(data) - 300, 90):
+        data[at] ^= 255
+    assert decode_bytes(tmp_path, bytes(data)).error
+    assert capfd.readouterr().err == ""
 
 
 def test_postscript_is_never_run(tmp_path: Path) -> None:
