@@ -52,7 +52,7 @@ class PairClassifier(LinearProbe):
 
     needs_groups = True
 
-    def __init__(self, C: float = 1.0, standardize: bool = True, max_iter: int = 1000) -> None:
+    def __init__(self, C: float = 0.01, standardize: bool = True, max_iter: int = 1000) -> None:
         self.C = C
         self.standardize = standardize
         self.max_iter = max_iter

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from aigiscan.classifiers.base import REAL_NAME, fit_classifier
 from aigiscan.classifiers.folds import source_folds, train_test
-from aigiscan.detector.fit import sample_weights
-from aigiscan.detector.table import FitTable
+from aigiscan.detector.table import FitTable, sample_weights
 from aigiscan.errors import FitError
 from aigiscan.features.views import FeatureView
 
@@ -80,7 +79,7 @@ class Candidate:
         return np.where(self.labels == 1, self.sources, REAL_NAME) if self.make().multiclass else self.labels
 
     def fit(self, rows: Index, weighting: str = "class") -> Any:
-        """A classifier fitted on these rows. weighting: see :func:`aigiscan.detector.fit.sample_weights`."""
+        """A classifier fitted on these rows. weighting: see :func:`aigiscan.detector.table.sample_weights`."""
         weights = sample_weights(self.labels[rows], self.sources[rows], weighting)
         return fit_classifier(
             self.make(),

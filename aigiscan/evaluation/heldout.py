@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from aigiscan.detector.achieved import AchievedRate, achieved_rates, cross_conformal_rates, pooled
 from aigiscan.detector.calibration import Calibration
 from aigiscan.evaluation import metrics
-from aigiscan.evaluation.metrics import Interval
+from aigiscan.evaluation.metrics import Interval, ReliabilityBin
 from aigiscan.evaluation.resample import group_draws, interval, thresholds, wins
 
 Array = NDArray[np.float64]
@@ -40,7 +40,7 @@ class Figures:
     """mean_*: mean over generators, each counting once; intervals over generators and photo sources.
 
     generators: worst AUC first. rates: promised false-alarm rate → verdict shares of every source, photographs first,
-    worst first. ece, brier: of ``p_ai``, NaN if there is none.
+    worst first. ece, brier, reliability: of ``p_ai``, both classes weighing the same; NaN and empty if there is none.
     """
 
     n_real: int
@@ -51,6 +51,7 @@ class Figures:
     pooled_auc: float
     ece: float
     brier: float
+    reliability: list[ReliabilityBin]
     generators: list[GeneratorFigures]
     rates: Mapping[float, list[AchievedRate]]
 
@@ -166,6 +167,7 @@ def _figures(
         pooled_auc=metrics.auc(y, scores),
         ece=metrics.ece(y, p_ai) if known else float("nan"),
         brier=metrics.brier(y, p_ai) if known else float("nan"),
+        reliability=metrics.reliability(y, p_ai, 10) if known else [],
         generators=sorted(rows, key=lambda r: (r.auc.value, r.generator)),
         rates=rates,
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from aigiscan.evaluation.metrics import Interval
+    from aigiscan.evaluation.metrics import Interval, ReliabilityBin
 
 #: cells with more rows than this carry no number: it could not be read
 _NUMBERED = 20
@@ -76,4 +76,21 @@ def curves(series: Mapping[str, Mapping[str, Interval]], title: str, ylabel: str
     if kinds:
         panels[0].legend(fontsize=8)
     figure.suptitle(title)
+    return figure
+
+
+def reliability_diagram(series: Mapping[str, Sequence[ReliabilityBin]], title: str) -> Figure:
+    """Observed share of fakes against p_ai; on the diagonal p_ai means what it says."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 5.0), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
+    for i, (name, bins) in enumerate(series.items()):
+        axes.plot([b.predicted for b in bins], [b.observed for b in bins], marker="o", color=f"C{i}", label=name)
+    axes.set_xlabel("p_ai")
+    axes.set_ylabel("share of fakes, both classes weighing the same")
+    axes.set_title(title)
+    if series:
+        axes.legend(fontsize=8)
     return figure

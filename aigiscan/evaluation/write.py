@@ -8,7 +8,7 @@ import numpy as np
 
 from aigiscan.evaluation.confusion import Confusion
 from aigiscan.evaluation.heldout import Figures
-from aigiscan.evaluation.plots import curves, heat_map
+from aigiscan.evaluation.plots import curves, heat_map, reliability_diagram
 from aigiscan.evaluation.report import EvaluationReport
 from aigiscan.evaluation.robustness import CLEAN, QualityCell, RobustnessRow
 from aigiscan.evaluation.transfer import TransferCell, TransferMatrix
@@ -49,6 +49,9 @@ def write_figures(
     stem = file_name(title.lower().replace(" ", "_"))
     report.table(f"{stem}_summary", "Summary", SUMMARY_HEADER, [summary_row(n, f) for n, f in figures.items()])
     report.json(stem, figures)
+    bins = {name: found.reliability for name, found in figures.items() if found.reliability}
+    if bins:
+        report.figure(f"{stem}_reliability", "Does p_ai mean what it says?", reliability_diagram(bins, title))
     for name, found in figures.items():
         known = seen.get(name, set())
         report.table(

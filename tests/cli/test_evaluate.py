@@ -84,7 +84,7 @@ def test_transfer_and_held_out_of_a_store(store, tmp_path):
     assert [float(r["AUC"]) for r in generators] == sorted(float(r["AUC"]) for r in generators)
     assert json.loads((out / "transfer_logistic.json").read_text())["generators"]
     page = (out / "index.html").read_text()
-    assert page.count("<img") == 4  # with the gallery
+    assert page.count("<img") == 5  # with the gallery and the reliability diagram
     assert "Held-out sources" in page
 
 

@@ -75,6 +75,9 @@ def test_a_detectors_own_calibration_is_used():
         scores, labels, sources, groups, Calibration.from_scores(scores[labels == 0], None), draws=5
     )
     assert np.isnan(without.ece)
+    assert without.reliability == []
+    assert found.ece == pytest.approx(metrics.ece(labels, calibration.p_ai(scores)))
+    assert sum(b.n for b in found.reliability) == len(labels)
 
 
 def test_one_photo_source_cannot_be_left_out():
