@@ -29,8 +29,7 @@ from aigiscan.classifiers.continued import fit_from
 from aigiscan.classifiers.folds import out_of_fold, source_folds, train_test
 from aigiscan.classifiers.grid import fit_grid
 from aigiscan.classifiers.zero_shot import PROMPTS_FAKE, PROMPTS_REAL, prompt_features
-from aigiscan.detector.fit import sample_weights
-from aigiscan.detector.table import table_from_store
+from aigiscan.detector.table import sample_weights, table_from_store
 from aigiscan.encoders import encoder_from_fingerprint
 from aigiscan.evaluation.candidate import Candidate
 from aigiscan.evaluation.heldout import Figures, held_out_figures
