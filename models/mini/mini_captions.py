@@ -75,12 +75,18 @@ class CaptionSampler:
             texts += [*words.adjectives, *words.suffixes]
         return texts
 
-    def sample(self, states: np.ndarray, count: int, rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
-        """`count` captions with their literals (count, properties) in {−1, 0, 1}, for states (n, properties)."""
+    def sample(
+        self, states: np.ndarray, count: int, rng: np.random.Generator, factors: dict[str, float] | None = None
+    ) -> tuple[list[str], np.ndarray]:
+        """`count` captions with their literals (count, properties) in {−1, 0, 1}, for states (n, properties).
+
+        factors: property ("by" for all generators) → how much more often it is said than by its own weight.
+        """
         has_negative = np.array([bool(w.adjectives or w.suffixes) for w in self.negative])
         present_pos, present_neg = (states > 0).any(0), (states < 0).any(0)
         useful = present_pos & present_neg
-        weight = self.weight * np.where(useful, 1.0, 0.05 * (present_pos | present_neg))
+        factor = np.array([(factors or {}).get(name.split(":")[0], 1.0) for name in self.names])
+        weight = self.weight * factor * np.where(useful, 1.0, 0.05 * (present_pos | present_neg))
         texts: list[str] = []
         literals = np.zeros((count, len(self.names)), np.int8)
         for row in range(count):

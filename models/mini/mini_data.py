@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from mini_captions import INDEX, CaptionSampler, truth
+from mini_curriculum import stage_of
 from mini_photos import Cache, Photo
 from mini_treatments import (
     FRAME,
@@ -92,7 +93,7 @@ class Stream:
 
     def batch(self, number: int) -> dict[str, Any]:
         """Batch `number`; the same number gives the same batch."""
-        rng = np.random.default_rng((self.seed, number))
+        rng, stage = np.random.default_rng((self.seed, number)), stage_of(number)
         side = self.grid * PATCH
         images, states, positions = [], [], []
         room = FRAME // PATCH - self.grid
@@ -105,7 +106,7 @@ class Stream:
             dy, dx = (gy * PATCH % 8, gx * PATCH % 8) if aligned else (int(v) for v in rng.integers(0, MARGIN, 2))
             canvas, scale = self._canvas(photo, rng, aligned)
             if item < self.pairs:
-                recipe, toggle = draw_recipe(rng)
+                recipe, toggle = draw_recipe(rng, stage)
                 versions = [recipe, recipe.without(toggle)]
                 if toggle == "jpeg":
                     versions[1].steps["light_jpeg"] = int(rng.integers(80, 97))
@@ -113,7 +114,7 @@ class Stream:
                 versions = [Recipe({} if rng.random() < 0.4 else {"light_jpeg": int(rng.integers(60, 97))})]
                 if rng.random() < 0.15:
                     name = str(rng.choice(TONE[:8]))
-                    versions[0].steps[name] = draw_parameters(name, rng)
+                    versions[0].steps[name] = draw_parameters(name, rng, stage)
             other = None
             if any("double" in v.steps for v in versions):
                 other, _ = self._canvas(self._draw_photo(rng, photo.label), rng, False)
@@ -123,7 +124,7 @@ class Stream:
                 done = self.treatments.apply(canvas, version, seed, (gy * PATCH - dy, gx * PATCH - dx), other)
                 crop = done[dy : dy + side, dx : dx + side]
                 images.append(crop)
-                states.append(self._state(photo, scale, version, crop, (gy, gx), detail))
+                states.append(self._state(photo, scale, version, crop, (gy, gx), detail, stage.fine_jpeg))
                 order = rng.permutation(self.grid**2)[: self.tokens]
                 positions.append(np.stack([order // self.grid, order % self.grid]))
                 positions[-1] = np.concatenate([positions[-1], [[gy], [gx]]], 1)
@@ -135,12 +136,19 @@ class Stream:
         chosen = patches[np.arange(total)[:, None], local[:, 0], local[:, 1]]
         at = (local + corner)[:, 0] * (FRAME // PATCH) + (local + corner)[:, 1]
         state = np.stack(states)
-        texts, literals = self.captions.sample(state, self.captions_per_batch, rng)
+        texts, literals = self.captions.sample(state, self.captions_per_batch, rng, stage.captions)
         fits, known = truth(state, literals)
         return {"patches": chosen, "positions": at, "texts": texts, "fits": fits, "known": known}
 
     def _state(
-        self, photo: Photo, scale: float, recipe: Recipe, crop: np.ndarray, corner: tuple[int, int], detail: float
+        self,
+        photo: Photo,
+        scale: float,
+        recipe: Recipe,
+        crop: np.ndarray,
+        corner: tuple[int, int],
+        detail: float,
+        fine_jpeg: int,
     ) -> np.ndarray:
         state = np.zeros(len(self.captions.names), np.int8)
         steps = recipe.steps
@@ -182,7 +190,7 @@ class Stream:
         say("grain", 0 if "noise" not in steps else 1 if steps["noise"][1] else -1)
         if "noise" in steps and "grey" in steps:
             say("grain", 0)
-        say("jpeg", 1 if "jpeg" in steps else -1 if steps.get("light_jpeg", 100) >= 70 else 0)
+        say("jpeg", 1 if "jpeg" in steps else -1 if steps.get("light_jpeg", 100) >= fine_jpeg else 0)
         if "jpeg" in steps and "noise" in steps and steps["jpeg"] < 15:
             say("noise", 0)
         few = crop[::3, ::3].reshape(-1, 3)  # enough for means, a ninth of the time

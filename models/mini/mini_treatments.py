@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from mini_curriculum import Stage
 from PIL import Image, ImageFilter, ImageOps
 
 FRAME = 224  # side of the model's input
@@ -23,13 +24,6 @@ class Recipe:
         return Recipe({k: v for k, v in self.steps.items() if k != name})
 
 
-# treatment → weight as the one property in which a pair differs
-TOGGLES = {
-    "blur": 4.0, "noise": 3.5, "jpeg": 6.0, "upscale": 4.0, "grey": 1.5, "sepia": 0.5, "oversaturated": 0.8,
-    "muted": 0.6, "dark": 1.2, "bright": 1.2, "faded": 0.8, "contrast": 0.7, "tint": 1.2, "inverted": 0.4,
-    "posterized": 0.5, "vignette": 0.6, "double": 0.6, "oversharpened": 0.7, "scanlines": 0.4, "motion": 0.6,
-    "impulse": 0.4,
-}  # fmt: skip
 TONE = (
     "grey",
     "sepia",
@@ -58,19 +52,19 @@ HIDES_ORIGIN = (
 )
 
 
-def draw_parameters(name: str, rng: np.random.Generator) -> Any:
+def draw_parameters(name: str, rng: np.random.Generator, stage: Stage) -> Any:
     """Random strength of one treatment, such that a person could name it."""
     u = float(rng.random())
     if name == "blur":
-        return float(np.exp(rng.uniform(np.log(1.1), np.log(4.0)))), ("gauss" if u < 0.75 else "box")
+        return float(np.exp(rng.uniform(*np.log(stage.blur)))), ("gauss" if u < 0.75 else "box")
     if name == "motion":
         return int(rng.integers(7, 19)), u < 0.5
     if name == "noise":
         return float(np.exp(rng.uniform(np.log(0.035), np.log(0.2)))), u < 0.5
     if name == "jpeg":
-        return int(rng.integers(5, 26))
+        return int(rng.integers(stage.jpeg[0], stage.jpeg[1] + 1))
     if name == "upscale":
-        return float(rng.uniform(2.5, 5.0)), (
+        return float(rng.uniform(*stage.upscale)), (
             "nearest" if u < 0.15 else ("bilinear", "bicubic", "lanczos")[int(u * 97) % 3]
         )
     if name == "tint":
@@ -78,10 +72,10 @@ def draw_parameters(name: str, rng: np.random.Generator) -> Any:
     return u
 
 
-def draw_recipe(rng: np.random.Generator) -> tuple[Recipe, str]:
+def draw_recipe(rng: np.random.Generator, stage: Stage) -> tuple[Recipe, str]:
     """A recipe and the treatment to leave out in its twin."""
-    names = list(TOGGLES)
-    weights = np.array(list(TOGGLES.values()))
+    names = list(stage.toggles)
+    weights = np.array(list(stage.toggles.values()))
     toggle = str(rng.choice(names, p=weights / weights.sum()))
     chosen = {toggle}
     for other, share in (("blur", 0.08), ("noise", 0.08), ("jpeg", 0.1), ("upscale", 0.05), ("vignette", 0.04)):
@@ -93,7 +87,7 @@ def draw_recipe(rng: np.random.Generator) -> tuple[Recipe, str]:
         chosen.discard("blur")
     if toggle == "blur":
         chosen.discard("upscale")
-    recipe = Recipe({name: draw_parameters(name, rng) for name in sorted(chosen)})
+    recipe = Recipe({name: draw_parameters(name, rng, stage) for name in sorted(chosen)})
     if "jpeg" not in chosen and rng.random() < 0.5:
         recipe.steps["light_jpeg"] = int(rng.integers(70, 97))
     return recipe, toggle

@@ -22,7 +22,15 @@ def code():
     """The training's modules; they lie beside the weights, outside the package."""
     sys.path.insert(0, str(FOLDER))
     try:
-        names = ("mini_captions", "mini_treatments", "mini_photos", "mini_data", "mini_model", "mini_evaluate")
+        names = (
+            "mini_captions",
+            "mini_curriculum",
+            "mini_treatments",
+            "mini_photos",
+            "mini_data",
+            "mini_model",
+            "mini_evaluate",
+        )
         modules = {name: importlib.import_module(name) for name in (*names, "train_mini")}
     finally:
         sys.path.remove(str(FOLDER))
@@ -123,7 +131,13 @@ def test_every_treatment_changes_the_picture(code, cache, name):
     treat = code.mini_treatments
     rng = np.random.default_rng(0)
     canvas = np.ascontiguousarray(cache.picture(cache.photos[0])[:120, :120])
-    done = treat.Treatments(0).apply(canvas, treat.Recipe({name: treat.draw_parameters(name, rng)}), 0, (0, 0), None)
+    done = treat.Treatments(0).apply(
+        canvas,
+        treat.Recipe({name: treat.draw_parameters(name, rng, code.mini_curriculum.stage_of(0))}),
+        0,
+        (0, 0),
+        None,
+    )
     assert done.shape == canvas.shape and done.dtype == np.uint8
     assert np.abs(done.astype(int) - canvas).mean() > 1
 
