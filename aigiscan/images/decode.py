@@ -116,9 +116,10 @@ def _open(data: bytes, facts: FileFacts, suffix: str, max_pixels: int) -> tuple[
             if width * height > max_pixels:
                 reason = f"{width}x{height} pixels is over the limit of {max_pixels}; raise --max-pixels"
                 raise _UnreadableError(reason, facts)
+            known = len(image.info)
             facts = replace(facts, provenance=provenance_of(image, data))
             image.load()
-            if image.format == "PNG":  # its texts may come after the pixels
+            if len(image.info) > known:  # the texts of a PNG may come after its pixels
                 facts = replace(facts, provenance=provenance_of(image, data))
             return _upright(to_rgb(image), image), facts
     except _UnreadableError:
