@@ -34,7 +34,7 @@ PROPERTIES = _read(Path(__file__).with_name("captions.yaml"))
 PROPERTY_NAMES: list[str] = list(PROPERTIES)
 INDEX: dict[str, int] = {name: i for i, name in enumerate(PROPERTY_NAMES)}
 
-NOUNS = ("photo", "picture", "image", "photo", "picture", "image", "shot", "view", "snapshot")
+NOUNS = ("photo", "picture", "image", "photo", "picture", "image", "photograph", "shot", "view", "snapshot")
 _TEMPLATES = (
     "a {a} {n}",
     "{a} {n}",

@@ -105,6 +105,7 @@ class Trainer:
         content = load_file(path)
         numbers = json.loads((self.out / "checkpoint.json").read_text())
         self.step, self.samples, self.wall, self.cpu = (numbers[k] for k in ("step", "samples", "wall", "cpu"))
+        self._grow(content)
         with torch.no_grad():
             for name, value in self.master.items():
                 value.copy_(content[f"master.{name}"])
@@ -116,9 +117,21 @@ class Trainer:
                 }
         self._publish()
 
+    def _grow(self, content: dict[str, Tensor]) -> None:
+        """Rows for words that captions.yaml did not have when the checkpoint was written, as they are initialised."""
+        rows = {int(token): i for i, token in enumerate(content.pop("tokens").tolist())}
+        old = [rows.get(int(token), -1) for token in self.vocabulary.used]
+        known = torch.tensor(old) >= 0
+        fresh = self.master["token_embedding.weight"].detach().cpu()
+        for part in ("master", "mean", "first", "second"):
+            before = content[f"{part}.token_embedding.weight"]
+            after = fresh.clone() if part in ("master", "mean") else torch.zeros_like(fresh)
+            after[known] = before[torch.tensor(old)[known]]
+            content[f"{part}.token_embedding.weight"] = after
+
     def save(self) -> None:
         """A checkpoint and an export of the running mean."""
-        content = {}
+        content = {"tokens": torch.from_numpy(self.vocabulary.used)}
         for name, value in self.master.items():
             state = self.optimizer.state[value]
             content[f"master.{name}"] = value.detach().cpu().contiguous()
