@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.svm import LinearSVC
 from sklearn.utils.validation import check_is_fitted
 
 from aigiscan.classifiers.base import REAL_NAME, Array, ProbeClassifier, Scaler, UnfitDataError
 from aigiscan.classifiers.neural import MLPClassifier
+from aigiscan.classifiers.svm import fit_linear_svm
 from aigiscan.errors import InputError
 
 OTHER = "other"
@@ -96,7 +96,7 @@ class MulticlassSVM(_Attributing):
 
     def __init__(
         self,
-        C: float = 1.0,
+        C: float = 0.01,
         standardize: bool = True,
         families: Mapping[str, str] | None = None,
         max_iter: int = 2000,
@@ -112,11 +112,9 @@ class MulticlassSVM(_Attributing):
         coefs, intercepts = [], []
         for a, b in combinations(range(len(self.generators_)), 2):
             rows = (y == a) | (y == b)
-            model = LinearSVC(C=self.C, dual=False, intercept_scaling=10.0, max_iter=self.max_iter)
-            model.fit(Z[rows], y[rows] == b, sample_weight=weight[rows])
-            coef = model.coef_[0] / scaler.scale
-            coefs.append(coef)
-            intercepts.append(float(model.intercept_[0]) - float(coef @ scaler.mean))
+            coef, intercept, _ = fit_linear_svm(Z[rows], y[rows] == b, weight[rows], C=self.C, max_iter=self.max_iter)
+            coefs.append(coef / scaler.scale)
+            intercepts.append(intercept - float(coefs[-1] @ scaler.mean))
         self.coef_, self.intercept_ = np.stack(coefs), np.array(intercepts)
 
     def _class_scores(self, X: Array) -> Array:

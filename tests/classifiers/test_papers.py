@@ -186,9 +186,23 @@ def three_generators(seed=0):
     return X, names
 
 
+def test_svm_of_few_images_finds_the_same_optimum_in_their_span():
+    from aigiscan.classifiers.svm import fit_linear_svm
+
+    rng = np.random.default_rng(0)
+    Z, y = rng.normal(size=(30, 100)), np.arange(30) % 2
+    weight = rng.uniform(0.5, 2, 30)
+    coef, intercept, _ = fit_linear_svm(Z, y, weight, C=0.1, max_iter=5000, tol=1e-9)
+    direct = LinearSVC(C=0.1, dual=False, intercept_scaling=10.0, max_iter=5000, tol=1e-9).fit(
+        Z, y, sample_weight=weight
+    )
+    assert coef == pytest.approx(direct.coef_[0], abs=1e-6)
+    assert intercept == pytest.approx(direct.intercept_[0], abs=1e-6)
+
+
 def test_multiclass_svm_votes_as_scikit_learns_one_versus_one():
     X, names = three_generators()
-    fitted = make_classifier("multiclass-svm", standardize=False).fit(X, names)
+    fitted = make_classifier("multiclass-svm", C=1.0, standardize=False).fit(X, names)
     assert fitted.generators_.tolist() == ["real", "gan", "sd1", "sd2"]
     # scikit-learn sorts names: "real" is second there
     reference = OneVsOneClassifier(LinearSVC(dual=False, intercept_scaling=10.0)).fit(X, names)
