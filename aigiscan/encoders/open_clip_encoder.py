@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from aigiscan.encoders.base import CHANNEL_EMBEDDING, CHANNEL_HEADS, CHANNEL_SIGMA, ChannelSpec, Encoder, EncoderOptions
-from aigiscan.encoders.clip_source import ClipSource, find_source, folder_source
+from aigiscan.encoders.clip_source import ClipSource, find_source
 from aigiscan.encoders.device import choose_device, choose_precision, torch_dtype
 from aigiscan.encoders.heads import why_no_heads
 from aigiscan.encoders.options import check_options, unit_length
 from aigiscan.encoders.pixels import chw, limit_aspect, native_crop
-from aigiscan.encoders.weights import file_sha256, shipped_models_dir
+from aigiscan.encoders.weights import file_sha256
 from aigiscan.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from aigiscan.encoders.clip_text import TokenTable
+
+
+#: images that go through the model together on a CPU: beyond that nothing is gained, and the activations of ViT-L/14
+#: (2 MB per image and layer in bfloat16) leave the cache
+CPU_BATCH = 8
 
 
 class OpenClipEncoder(Encoder):
@@ -215,10 +220,15 @@ class OpenClipEncoder(Encoder):
 
     def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
         """Batch of uint8 (3, h, w) → channels."""
-        import torch
-
         if not len(inputs):
             return {name: np.zeros((0, *spec.shape), np.float32) for name, spec in self.channels().items()}
+        step = CPU_BATCH if self.device.type == "cpu" else len(inputs)
+        done = [self._encode_at_once(inputs[i : i + step]) for i in range(0, len(inputs), step)]
+        return done[0] if len(done) == 1 else {name: np.concatenate([one[name] for one in done]) for name in done[0]}
+
+    def _encode_at_once(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
+        import torch
+
         channels: dict[str, np.ndarray] = {}
         with torch.inference_mode():
             pixels = self.pixels(inputs)
@@ -340,22 +350,3 @@ class OpenClipEncoder(Encoder):
         from aigiscan.encoders.clip_text import embed_vocabulary
 
         return embed_vocabulary(self)
-
-
-class MiniEncoder(OpenClipEncoder):
-    """``mini``: a small CLIP of our own, shipped in ``models/mini``. Demonstration grade."""
-
-    def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
-        if argument:
-            raise EncoderError(f"encoder mini takes nothing after the colon, got {argument!r}")
-        super().__init__("", options)
-
-    @cached_property
-    def source(self) -> ClipSource:
-        """The shipped folder."""
-        folder = shipped_models_dir() / "mini"
-        if not (folder / "open_clip_config.json").is_file():
-            raise EncoderError(
-                f"encoder 'mini' is not shipped with this installation ({folder} is missing); use 'lite'"
-            )
-        return folder_source(folder, "mini")

@@ -29,7 +29,7 @@ ENCODERS: dict[str, Kind] = {
         "open_clip:NAME/PRETRAINED_OR_FILE",
         "any open_clip model, with attention heads",
     ),
-    "mini": Kind("aigiscan.encoders.open_clip_encoder:MiniEncoder", "mini", "a small CLIP of our own (shipped)"),
+    "mini": Kind("aigiscan.encoders.mini:MiniEncoder", "mini", "a small CLIP of our own (shipped)"),
     "lite": Kind("aigiscan.encoders.lite:LiteEncoder", "lite", "EfficientNet-Lite0 stage statistics (shipped)"),
     "spam": Kind("aigiscan.encoders.spam:SpamEncoder", "spam", "pixel adjacency statistics (no weights)"),
     "timm": Kind("aigiscan.encoders.timm_encoder:TimmEncoder", "timm:NAME[/FILE]", "any timm model, DINOv2 among them"),

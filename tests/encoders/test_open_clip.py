@@ -219,7 +219,7 @@ def test_without_network_the_answer_comes_at_once(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_wrong_names_are_one_line(name: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aigiscan.encoders.open_clip_encoder.shipped_models_dir", lambda: tmp_path)
+    monkeypatch.setattr("aigiscan.encoders.mini.shipped_models_dir", lambda: tmp_path)
     with pytest.raises(EncoderError, match=word) as caught:
         _ = create_encoder(name).name
     assert "\n" not in str(caught.value)
@@ -376,3 +376,30 @@ def test_a_resnet_works_without_heads_and_says_so(tmp_path: Path) -> None:
         create_encoder(name, CPU32.replace(heads=True))
     with pytest.raises(EncoderError, match="mean pooling"):
         create_encoder(name, CPU32.replace(pooling="mean"))
+
+
+def test_mini_is_an_open_clip_model_in_the_shipped_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, model = save_model(tmp_path / "mini", tiny_config(), preprocess={"mean": [0.5] * 3})
+    (tmp_path / "mini" / "open_clip_model.safetensors").rename(tmp_path / "mini" / "weights.safetensors")
+    monkeypatch.setattr("aigiscan.encoders.mini.shipped_models_dir", lambda: tmp_path)
+    encoder = create_encoder("mini", CPU32.replace(heads=True))
+    assert encoder.name == encoder.fingerprint()["name"] == "mini"
+    assert encoder.source.preprocess["mean"] == [0.5] * 3
+    images = pictures()
+    channels = encoder.encode([encoder.prepare(i) for i in images])
+    assert set(channels) == {"embedding", "heads", "sigma"}
+    expected = stock_embedding(model, encoder, images)
+    np.testing.assert_allclose(channels["embedding"], expected, rtol=1e-4, atol=1e-5)
+    assert encoder.encode_text(["a cat"]).shape == (1, 24)
+
+
+def test_long_batches_are_cut_on_a_cpu_and_come_back_in_order(tmp_path: Path) -> None:
+    from aigiscan.encoders.open_clip_encoder import CPU_BATCH
+
+    name, model = save_model(tmp_path, tiny_config())
+    encoder = create_encoder(name, CPU32.replace(heads=True))
+    images = pictures(2 * CPU_BATCH + 3)
+    channels = encoder.encode([encoder.prepare(i) for i in images])
+    assert {len(values) for values in channels.values()} == {2 * CPU_BATCH + 3}
+    expected = stock_embedding(model, encoder, images)
+    np.testing.assert_allclose(channels["embedding"], expected, rtol=1e-4, atol=1e-5)
