@@ -12,7 +12,7 @@ from aigiscan.detector.achieved import AchievedRate, achieved_rates, cross_confo
 from aigiscan.detector.calibration import Calibration
 from aigiscan.evaluation import metrics
 from aigiscan.evaluation.metrics import Interval, ReliabilityBin
-from aigiscan.evaluation.resample import group_draws, interval, thresholds, wins
+from aigiscan.evaluation.resample import auc_draws, group_draws, interval, thresholds
 
 Array = NDArray[np.float64]
 
@@ -129,23 +129,18 @@ def _figures(
     generator_draws = np.concatenate([np.ones((1, len(generators))), generator_draws])
     by_name = {rate.source: rate for rate in rates[max(rates)] if rate.label == 1}
     rows, of_all = [], {"auc": [], 0.01: [], 0.05: []}  # type: ignore[var-annotated]
-    real_totals = real_draws.sum(axis=1)
     for i, name in enumerate(generators):
         fake = scores[(y == 1) & (names == name)]
         own_draws = group_draws(keys[(y == 1) & (names == name)], draws, seed + 2 + i)
-        won = wins(fake, real)
         # the same generator in every draw: its pictures stay as they are, photo sources are drawn
-        fixed = real_draws @ won.mean(axis=0) / real_totals
-        of_all["auc"].append(fixed)
+        of_all["auc"].append(auc_draws(fake, real, np.ones((1, len(fake))), real_draws))
         tprs = {}
         for fpr, cut in cuts.items():
             above = fake[None, :] > cut[:, None]  # [draws, fakes]
             of_all[fpr].append(above.mean(axis=1))
             with np.errstate(invalid="ignore", divide="ignore"):
                 tprs[fpr] = (above * own_draws).sum(axis=1) / own_draws.sum(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            varied = np.einsum("bf,fr,br->b", own_draws, won, real_draws, optimize=True)
-            varied = varied / (own_draws.sum(axis=1) * real_totals)
+        varied = auc_draws(fake, real, own_draws, real_draws)
         rate = by_name[name]
         family = families.get(name, "")
         row = GeneratorFigures(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aigiscan.evaluation import metrics
 from aigiscan.evaluation.metrics import Interval
-from aigiscan.evaluation.resample import auc_draws, group_draws, interval, share_draws, thresholds, wins
+from aigiscan.evaluation.resample import auc_draws, group_draws, interval, share_draws, thresholds
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -111,7 +111,7 @@ def robustness(
                 perturbation=spec,
                 n_real=len(real),
                 n_fake=len(fake),
-                auc=interval(auc_draws(wins(fake, real), fake_draws, real_draws)),
+                auc=interval(auc_draws(fake, real, fake_draws, real_draws)),
                 tpr_5=interval(tpr),
                 accuracy=interval((1.0 - passed + found) / 2.0),
                 flagged_real=float(passed[0]),

@@ -13,7 +13,7 @@ from aigiscan.detector.calibration import Calibration
 from aigiscan.errors import FitError
 from aigiscan.evaluation import metrics
 from aigiscan.evaluation.metrics import Interval
-from aigiscan.evaluation.resample import auc_draws, group_draws, interval, share_draws, wins
+from aigiscan.evaluation.resample import auc_draws, group_draws, interval, share_draws
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -157,7 +157,7 @@ def transfer_matrix(
         real = np.asarray(estimator.decision_function(X[real_test]))
         for tested in chosen:
             fake = np.asarray(estimator.decision_function(X[fake_test[tested]]))
-            won = auc_draws(wins(fake, real), fake_draws[tested], real_draws)
+            won = auc_draws(fake, real, fake_draws[tested], real_draws)
             right = (share_draws(fake > 0, fake_draws[tested]) + share_draws(real <= 0, real_draws)) / 2.0
             samples[train, tested] = (right, won)
             cells.append(_cell(train, tested, real, fake, right, won, threshold))

@@ -6,7 +6,7 @@ import pytest
 from aigiscan.classifiers import make_classifier
 from aigiscan.errors import FitError
 from aigiscan.evaluation import metrics
-from aigiscan.evaluation.resample import auc_draws, group_draws, interval, thresholds, wins
+from aigiscan.evaluation.resample import auc_draws, group_draws, interval, thresholds
 from aigiscan.evaluation.transfer import split_by_source, transfer_matrix
 
 FAMILIES = {"g1": "gan", "g2": "gan", "d1": "diffusion", "d2": "diffusion"}
@@ -134,13 +134,16 @@ def test_draws_give_the_statistics_of_really_drawn_images():
     fake_draws = group_draws(np.arange(12) // 2, 20, 2)
     assert (real_draws[0] == 1).all()
     assert (real_draws.sum(axis=1) == 30).all()
-    aucs = auc_draws(wins(fake, real), fake_draws, real_draws)
+    aucs = auc_draws(fake, real, fake_draws, real_draws)
+    fixed = auc_draws(fake, real, np.ones((1, 12)), real_draws)
     cuts = thresholds(real, real_draws, 0.1)
     for b in range(21):
         drawn_real, drawn_fake = np.repeat(real, real_draws[b].astype(int)), np.repeat(fake, fake_draws[b].astype(int))
         labels = np.repeat([0, 1], [len(drawn_real), len(drawn_fake)])
         scores = np.concatenate([drawn_real, drawn_fake])
         assert aucs[b] == pytest.approx(metrics.auc(labels, scores))
+        both = np.repeat([0, 1], [len(drawn_real), len(fake)])
+        assert fixed[b] == pytest.approx(metrics.auc(both, np.concatenate([drawn_real, fake])))
         assert np.mean(drawn_fake > cuts[b]) == pytest.approx(metrics.tpr_at_fpr(labels, scores, 0.1))
     found = interval(aucs)
     assert found.value == aucs[0]
