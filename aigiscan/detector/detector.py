@@ -51,6 +51,7 @@ class Detector:
         from safetensors.numpy import load
 
         from aigiscan.classifiers import make_classifier
+        from aigiscan.detector.stacked import StackedView
 
         folder = resolve_detector(path)
         card = read_card(folder)
@@ -75,7 +76,11 @@ class Detector:
             classifier = make_classifier(card.classifier["name"], **card.classifier.get("params", {}))
             classifier.set_arrays(part("classifier."))
             calibration = Calibration.from_arrays(part("calibration."))
-            view = view_from_saved(card.view, part("view."))
+            view = (
+                StackedView.from_saved(card.view, part("view."))
+                if card.view.get("kind") == StackedView.kind
+                else view_from_saved(card.view, part("view."))
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise DetectorError(f"{folder} cannot be read as a detector ({error}); fit it again") from error
         return cls(card, view, classifier, calibration)
@@ -116,6 +121,11 @@ class Detector:
         return replace(self, card=card)
 
     # ---- encoder
+
+    @property
+    def equalizations(self) -> list[str]:
+        """What it was fitted under; the first is what ``scan`` does."""
+        return [spec for spec in self.card.training.get("equalizations", [self.card.equalization]) if spec]
 
     @property
     def equalization(self) -> Equalization | None:

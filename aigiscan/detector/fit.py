@@ -17,12 +17,10 @@ import numpy as np
 from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.card import Card, library_versions
 from aigiscan.detector.detector import Detector
-from aigiscan.detector.table import FitTable
+from aigiscan.detector.stacked import StackedView
+from aigiscan.detector.table import FitTable, sample_weights
 from aigiscan.errors import FitError
 from aigiscan.features.views import EmbeddingView, FeatureView
-
-#: a source with this many pictures counts fully; smaller ones by the root of their share (shared data README)
-_FULL_SOURCE = 40
 
 
 @dataclass(frozen=True)
@@ -66,26 +64,6 @@ class FitResult:
     in_distribution: np.ndarray | None = None
 
 
-def sample_weights(label: np.ndarray, sources: np.ndarray, weighting: str) -> np.ndarray:
-    """Weight of each image (n,), mean 1.
-
-    ``source``: a source of n pictures weighs √(min(1, n/40)) in all, then both classes weigh the same, so that many
-    small sources are heard beside a few large ones.
-    """
-    weights = np.ones(len(label), dtype=np.float64)
-    if weighting == "source":
-        for value in np.unique(label):
-            for source in set(sources[label == value].tolist()):
-                member = (label == value) & (sources == source)
-                weights[member] = np.sqrt(min(1.0, member.sum() / _FULL_SOURCE)) / member.sum()
-    elif weighting not in ("class", "none"):
-        raise FitError(f"unknown weighting {weighting!r}: use source, class or none")
-    if weighting != "none":
-        for value in np.unique(label):
-            weights[label == value] *= 0.5 / weights[label == value].sum()
-    return weights * (len(label) / weights.sum())
-
-
 def check_table(table: FitTable) -> None:
     """Raise FitError in one line if nothing can be fitted on the table."""
     for value, name in ((0, "real"), (1, "AI-generated")):
@@ -101,16 +79,19 @@ def fit(
     settings: FitSettings | None = None,
     view: FeatureView | None = None,
     text_features: np.ndarray | None = None,
+    previous: Detector | None = None,
 ) -> FitResult:
     """Fit a detector on labelled images.
 
     tables: one table, or the same images under k equalisations (same rows, same order): the classifier is fitted and
     calibrated on all of them, which keeps it from leaning on one size or quality, and pictures are scanned under the
-    first. text_features: (2, d) for classifiers that need them. Raises FitError if a class is missing, numbers are not
+    first. text_features: (2, d) for classifiers that need them. previous: go on training this detector's classifier on
+    these images instead of starting anew. Raises FitError if a class is missing, numbers are not
     finite, or tables do not belong together.
     """
     from aigiscan.classifiers import make_classifier
     from aigiscan.classifiers.base import fit_classifier
+    from aigiscan.classifiers.continued import fit_from
     from aigiscan.classifiers.folds import source_folds, train_test
 
     settings = settings or FitSettings()
@@ -121,22 +102,28 @@ def fit(
         check_table(other)
         if other.text["sha256"].tolist() != table.text["sha256"].tolist() or other.encoder != table.encoder:
             raise FitError("several equalisations need the same readable images and the same encoder in each")
-    matrices = [view.transform(t.channels) for t in given]
+    folds = source_folds(table.label, table.sources, table.groups, n_folds=settings.folds, seed=settings.seed)
+    if isinstance(view, StackedView):
+        matrices = [view.out_of_fold(t, folds) for t in given]
+    else:
+        matrices = [view.transform(t.channels) for t in given]
     unfitted = make_classifier(settings.classifier, **dict(settings.params))
     target = np.where(table.label == 1, table.sources, "real") if unfitted.multiclass else table.label
 
     def fitted_on(rows: np.ndarray) -> Any:
-        weights = sample_weights(table.label[rows], table.sources[rows], settings.weighting)
+        weights = np.tile(sample_weights(table.label[rows], table.sources[rows], settings.weighting), k) / k
+        matrix = np.concatenate([matrix[rows] for matrix in matrices])
+        if previous is not None:
+            return fit_from(previous.classifier, matrix, np.tile(target[rows], k), sample_weight=weights)
         return fit_classifier(
             copy.deepcopy(unfitted),
-            np.concatenate([matrix[rows] for matrix in matrices]),
+            matrix,
             np.tile(target[rows], k),
-            sample_weight=np.tile(weights, k) / k,
+            sample_weight=weights,
             groups=np.tile(table.groups[rows], k),
             text_features=text_features,
         )
 
-    folds = source_folds(table.label, table.sources, table.groups, n_folds=settings.folds, seed=settings.seed)
     held_out = np.full((len(table), k), np.nan)
     for train, test in train_test(folds, table.groups):
         classifier = fitted_on(train)
@@ -157,7 +144,13 @@ def fit(
         view=view.params(),
         classifier={"name": settings.classifier, "params": _plain(classifier.get_params())},
         thresholds=_plain(calibration.describe()),
-        training={**table.summary(), "equalizations": list(specs), "weighting": settings.weighting},
+        training={
+            **table.summary(),
+            "equalizations": list(specs),
+            "weighting": settings.weighting,
+            # what it saw before counts: its pictures are not held out by the figures below
+            **({"continued_from": previous.card.training} if previous is not None else {}),
+        },
         seed=settings.seed,
         versions=library_versions(),
     )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from aigiscan.images.records import FileFacts, ImageRecord
     from aigiscan.store import EmbeddingStore
 
+#: a source with this many pictures counts fully; smaller ones by the root of their share (shared data README)
+_FULL_SOURCE = 40
 _TEXT_FIELDS = ("path", "generator", "family", "group", "source", "split", "format", "sha256")
 
 
@@ -131,3 +133,23 @@ def table_from_store(store: EmbeddingStore, channels: Sequence[str] | None = Non
 def encoder_entry(name: str, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """The card's ``encoder``: enough to make the encoder again and to compare it."""
     return {"name": name, "fingerprint": {k: v for k, v in fingerprint.items() if k != "equalization"}}
+
+
+def sample_weights(label: np.ndarray, sources: np.ndarray, weighting: str) -> np.ndarray:
+    """Weight of each image (n,), mean 1.
+
+    ``source``: a source of n pictures weighs √(min(1, n/40)) in all, then both classes weigh the same, so that many
+    small sources are heard beside a few large ones.
+    """
+    weights = np.ones(len(label), dtype=np.float64)
+    if weighting == "source":
+        for value in np.unique(label):
+            for source in set(sources[label == value].tolist()):
+                member = (label == value) & (sources == source)
+                weights[member] = np.sqrt(min(1.0, member.sum() / _FULL_SOURCE)) / member.sum()
+    elif weighting not in ("class", "none"):
+        raise FitError(f"unknown weighting {weighting!r}: use source, class or none")
+    if weighting != "none":
+        for value in np.unique(label):
+            weights[label == value] *= 0.5 / weights[label == value].sum()
+    return weights * (len(label) / weights.sum())

@@ -1,0 +1,217 @@
+"""``fit`` and ``scan`` as a user runs them, in a subprocess: every report is parsed with a plain CSV reader."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_files import BadFiles, photo
+from PIL import Image, ImageFilter
+
+from aigiscan.detector.verdict import REPORT_COLUMNS
+from aigiscan.reports.writers import printable
+
+
+def run(*args: object, check: bool = True, **options: object) -> subprocess.CompletedProcess[bytes]:
+    done = subprocess.run([sys.executable, "-m", "aigiscan", *map(str, args)], capture_output=True, **options)
+    if check:
+        assert done.returncode == 0, done.stderr.decode()
+    return done
+
+
+def rows_of(text: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text.decode("utf-8"), newline="")))
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs are noisy, generated pictures are smooth: two sources and two generators of 15 pictures each."""
+    root = tmp_path_factory.mktemp("labelled")
+    for number, (name, kind) in enumerate(
+        [("cam1", "0_real"), ("cam2", "0_real"), ("gan", "1_fake"), ("sd", "1_fake")]
+    ):
+        folder = root / name / kind
+        folder.mkdir(parents=True)
+        for i in range(15):
+            image = photo(64, 64, seed=100 * number + i)
+            if kind == "1_fake":
+                image = image.filter(ImageFilter.GaussianBlur(1.5))
+            image.save(folder / f"{i:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def detector(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("detectors") / "spam"
+    done = run("fit", labelled, "-o", folder, "--encoder", "spam", "--max-fpr", "0.1", "--max-miss", "0.1")
+    assert b"AUC" in done.stderr
+    return folder
+
+
+def test_finds_the_planted_difference_and_writes_the_documented_columns(labelled: Path, detector: Path) -> None:
+    done = run("scan", labelled, "--detector", detector)
+    assert done.stdout.splitlines()[0].decode() == ",".join(REPORT_COLUMNS)
+    assert ",".join(REPORT_COLUMNS) == (
+        "path,verdict,p_ai,score,p_value,generator,provenance,width,height,format,bytes,sha256,error"
+    )
+    rows = rows_of(done.stdout)
+    assert [r["path"] for r in rows] == sorted(r["path"] for r in rows)
+    assert len(rows) == 60
+    fake = np.array(["1_fake" in r["path"] for r in rows])
+    score = np.array([float(r["score"]) for r in rows])
+    assert score[fake].min() > score[~fake].max()
+    assert {r["verdict"] for r, f in zip(rows, fake, strict=True) if not f} <= {"real", "uncertain"}
+    assert sum(r["verdict"] == "ai" for r in rows) >= 20
+
+
+def test_every_bad_file_is_a_row_with_a_reason_and_no_score(bad_files: BadFiles, detector: Path) -> None:
+    done = run("scan", bad_files.folder, "-d", detector)
+    rows = {row["path"]: row for row in rows_of(done.stdout)}
+    assert set(rows) == {printable(path) for path in bad_files.expected}
+    for path, reason in bad_files.expected.items():
+        row = rows[printable(path)]
+        if reason:
+            assert row["verdict"] == "unreadable" and reason in row["error"], row
+            assert row["score"] == row["p_ai"] == row["p_value"] == ""
+        else:
+            assert row["verdict"] in ("ai", "real", "uncertain") and row["error"] == "", row
+            assert np.isfinite(float(row["score"]))
+            assert len(row["sha256"]) == 64
+
+
+def test_same_bytes_again_and_the_same_scores_for_any_batch_and_worker_count(labelled: Path, detector: Path) -> None:
+    first = run("scan", labelled, "-d", detector).stdout
+    assert run("scan", labelled, "-d", detector).stdout == first
+    other = rows_of(run("scan", labelled, "-d", detector, "--batch-size", 7, "--workers", 3).stdout)
+    alone = rows_of(run("scan", labelled, "-d", detector, "--batch-size", 1, "--workers", 0).stdout)
+    for a, b, c in zip(rows_of(first), other, alone, strict=True):
+        assert a["verdict"] == b["verdict"] == c["verdict"]
+        assert float(a["score"]) == pytest.approx(float(b["score"]), abs=1e-3)
+        assert float(a["score"]) == pytest.approx(float(c["score"]), abs=1e-3)
+
+
+def test_list_on_standard_input_json_lines_and_several_paths(labelled: Path, detector: Path) -> None:
+    names = sorted(str(p) for p in labelled.rglob("0[0-3].png"))
+    listed = run("scan", "-", "-d", detector, "--format", "jsonl", input="\n".join(names).encode())
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert [row["path"] for row in rows] == names
+    assert list(rows[0]) == list(REPORT_COLUMNS)
+    given = rows_of(run("scan", names[3], names[0], "-d", detector).stdout)
+    assert [row["path"] for row in given] == [names[0], names[3]]
+    assert float(given[0]["score"]) == rows[0]["score"]
+
+
+def test_store_cache_and_python_give_the_same_scores(labelled: Path, detector: Path, tmp_path: Path) -> None:
+    from aigiscan import Detector
+
+    plain = rows_of(run("scan", labelled, "-d", detector).stdout)
+    run("embed", labelled, "-o", tmp_path / "s.h5", "--encoder", "spam")
+    stored = rows_of(run("scan", tmp_path / "s.h5", "-d", detector).stdout)
+    cached = [rows_of(run("scan", labelled, "-d", detector, "--cache", tmp_path / "cache.h5").stdout) for _ in range(2)]
+    assert plain == stored == cached[0] == cached[1]
+    python = list(Detector.load(detector).scan(labelled))
+    assert [row.path for row in python] == [row["path"] for row in plain]
+    assert [row.score for row in python] == pytest.approx([float(row["score"]) for row in plain], abs=1e-3)
+
+
+def test_fit_from_a_store_equals_fit_from_the_folder(labelled: Path, detector: Path, tmp_path: Path) -> None:
+    run("embed", labelled, "-o", tmp_path / "s.h5", "--encoder", "spam")
+    run("fit", tmp_path / "s.h5", "-o", tmp_path / "d", "--max-fpr", "0.1", "--max-miss", "0.1")
+    assert run("scan", labelled, "-d", tmp_path / "d").stdout == run("scan", labelled, "-d", detector).stdout
+
+
+def test_report_file_is_complete_or_resumable(labelled: Path, detector: Path, tmp_path: Path) -> None:
+    whole = run("scan", labelled, "-d", detector).stdout
+    report = tmp_path / "out" / "report.csv"
+    run("scan", labelled, "-d", detector, "-o", report)
+    assert report.read_bytes() == whole
+    report.unlink()
+    part = report.with_name("report.csv.part")
+    part.write_bytes(whole[: len(whole) // 2])  # cut in the middle of a row
+    run("scan", labelled, "-d", detector, "-o", report, "--resume")
+    assert report.read_bytes() == whole
+    assert not part.exists()
+    again = run("scan", labelled, "-d", detector, "-o", report, "--resume", check=False)
+    assert again.returncode == 2 and b"complete" in again.stderr
+
+
+def test_head_closes_the_pipe_without_a_complaint(labelled: Path, detector: Path) -> None:
+    command = f"{sys.executable} -m aigiscan scan {labelled} -d {detector} --batch-size 2 | head -2"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert b"Traceback" not in done.stderr and b"BrokenPipe" not in done.stderr
+
+
+def test_ctrl_c_keeps_finished_rows_and_exits_130(detector: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)).save(folder / "0.png")
+    for i in range(1, 400):
+        os.link(folder / "0.png", folder / f"{i:03d}.png")
+    report = tmp_path / "report.csv"
+    part = tmp_path / "report.csv.part"
+    command = [sys.executable, "-m", "aigiscan", "scan", folder, "-d", detector, "-o", report, "--batch-size", "4"]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE)
+    for _ in range(600):
+        if part.exists() and part.stat().st_size > 0:
+            break
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    assert not report.exists()
+    kept = rows_of(part.read_bytes())
+    assert len(kept) < 400 and all(row["verdict"] for row in kept)
+
+
+def test_standard_error_is_quiet_without_a_terminal(labelled: Path, detector: Path) -> None:
+    assert run("scan", labelled / "gan", "-d", detector, "--device", "cpu").stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nowhere"], "nowhere"),
+        (["{folder}", "--detector", "no-such-detector"], "no-such-detector"),
+        (["{folder}", "--format", "xml"], "csv or jsonl"),
+        (["{folder}", "--fail-on", "maybe"], "maybe"),
+        (["{folder}", "--resume"], "-o FILE"),
+        (["{empty}"], "no image"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_2(
+    args: list[str], message: str, labelled: Path, detector: Path, tmp_path: Path
+) -> None:
+    given = [a.format(folder=labelled, empty=tmp_path) for a in args]
+    extra = [] if "--detector" in given else ["-d", detector]
+    done = run("scan", *given, *extra, check=False)
+    lines = done.stderr.decode().strip().splitlines()
+    assert done.returncode == 2
+    assert len(lines) == 1 and lines[0].startswith("aigiscan: error:") and message in lines[0]
+    assert done.stdout == b""
+
+
+def test_fail_on_exits_with_1_and_still_writes_the_report(labelled: Path, detector: Path) -> None:
+    done = run("scan", labelled / "gan", "-d", detector, "--fail-on", "ai", check=False)
+    assert done.returncode == 1
+    assert len(rows_of(done.stdout)) == 15
+
+
+def test_fit_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    photo().save(tmp_path / "pictures" / "a.png")
+    done = run("fit", tmp_path / "pictures", "-o", tmp_path / "d", check=False)
+    assert done.returncode == 2 and b"0_real" in done.stderr
+    assert not (tmp_path / "d").exists()
