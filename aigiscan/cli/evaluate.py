@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from aigiscan.cli import console
-from aigiscan.errors import InputError
+from aigiscan.errors import FitError, InputError
 
 if TYPE_CHECKING:
     from aigiscan.cli.evaluation_inputs import Entry, Inputs
@@ -41,8 +41,10 @@ def evaluate(
     train_on: str | None = typer.Option(
         None, "--train-on", help="Fit on this store, test on STORE_OR_FOLDER: the training source swapped."
     ),
-    transfer: bool = typer.Option(
-        True, "--transfer/--no-transfer", help="Matrix: fit on each generator, test on each."
+    transfer: bool | None = typer.Option(
+        None,
+        "--transfer/--no-transfer",
+        help="Matrix: fit on each generator, test on each (default: where there are two).",
     ),
     held_out: bool = typer.Option(
         True, "--held-out/--no-held-out", help="Folds that leave out whole generators and photo sources."
@@ -105,8 +107,13 @@ def evaluate(
             _train_on(report, entries, train_on, max_fpr=max_fpr, draws=draws, seed=seed)
         elif held_out:
             _held_out(report, entries, folds=folds, max_fpr=max_fpr, draws=draws, seed=seed, gallery=gallery)
-        if train_on is None and transfer:
-            _transfer(report, entries, min_images=min_images, max_fpr=max_fpr, draws=draws, seed=seed)
+        if train_on is None and transfer is not False:
+            try:
+                _transfer(report, entries, min_images=min_images, max_fpr=max_fpr, draws=draws, seed=seed)
+            except FitError as error:
+                if transfer:
+                    raise
+                console.note(f"no transfer matrix: {error}")
         if train_on is None:
             _confusions(report, entries, seed=seed)
         if robustness:

@@ -76,11 +76,24 @@ def held_out_figures(
     """All figures of out-of-fold scores (n,): thresholds and probabilities calibrated on other sources.
 
     sources: the generator of a fake, the source of a photograph, (n,). groups: (n,), what the interval of a single
-    generator draws again. Photographs of all sources are pooled as the other side of every comparison.
+    generator draws again. Photographs of all sources are pooled as the other side of every comparison. Where all come
+    from one source, its groups are dealt into parts that stand for sources: in distribution, not a new camera.
     """
-    y, names = np.asarray(labels), np.asarray(sources).astype(str)
+    y, names = np.asarray(labels), photo_parts(labels, sources, groups)
     rates = {fpr: cross_conformal_rates(scores, y, names, fpr, max_miss) for fpr in max_fprs}
     return _figures(scores, y, names, groups, families or {}, rates, cross_calibrated(scores, y, names), draws, seed)
+
+
+def photo_parts(labels: NDArray, sources: NDArray, groups: NDArray, parts: int = 10) -> NDArray:
+    """Sources (n,); photographs that are all of one source get ``"<source> (part k)"`` by their groups."""
+    y, names = np.asarray(labels), np.asarray(sources).astype(str)
+    known = np.unique(names[y == 0])
+    if len(known) != 1:
+        return names
+    _, group = np.unique(np.asarray(groups).astype(str)[y == 0], return_inverse=True)
+    dealt = names.astype(object)
+    dealt[y == 0] = [f"{known[0]} (part {g % parts + 1})" for g in group.tolist()]
+    return dealt.astype(str)
 
 
 def detector_figures(

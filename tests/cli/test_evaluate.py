@@ -174,6 +174,21 @@ def test_what_cannot_be_evaluated_is_one_line(store, folder, tmp_path):
     call("evaluate", store, "-o", out, "-p", "nonsense", refused="KEY=VALUE")
     call("evaluate", store, "-o", out, "--equalize", "square:24", refused="embed --equalize")
     call("evaluate", store, store, "-o", out, refused="two inputs are called")
-    call("evaluate", store, "-o", out, "--min-images", 999, "--no-held-out", refused="min-images")
+    call("evaluate", store, "-o", out, "--min-images", 999, "--no-held-out", "--transfer", refused="min-images")
     call("evaluate", store, "-o", out, "-c", "zero-shot", refused="text")
     call("evaluate", store, "-o", out, "-d", tmp_path / "no-such", refused="no detector")
+
+
+def test_plain_real_and_fake_folders_can_be_evaluated(tmp_path):
+    rng = np.random.default_rng(1)
+    for name, shift in (("real", 0), ("fake", 40)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(24):
+            pixels = rng.normal(110, 30, (24, 24, 3)) + np.array([0, shift, 0])
+            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(tmp_path / "set" / name / f"{name}{i}.png")
+    out = tmp_path / "out"
+    result = call("evaluate", tmp_path / "set", "-o", out, "-e", "color:hsv", "--draws", 20, "--folds", 3)
+    assert "no transfer matrix" in result.stderr
+    (row,) = rows(out / "held-out_sources_generators_logistic.csv")
+    assert float(row["AUC"]) > 0.9
+    assert {r["source"].partition(" (")[0] for r in rows(out / "held-out_sources_sources_logistic.csv")} == {"real"}

@@ -7,7 +7,7 @@ from aigiscan.detector.calibration import Calibration
 from aigiscan.errors import FitError
 from aigiscan.evaluation import metrics
 from aigiscan.evaluation.confusion import confusion
-from aigiscan.evaluation.heldout import cross_calibrated, detector_figures, held_out_figures
+from aigiscan.evaluation.heldout import cross_calibrated, detector_figures, held_out_figures, photo_parts
 
 
 def scored(seed=0):
@@ -80,10 +80,19 @@ def test_a_detectors_own_calibration_is_used():
     assert sum(b.n for b in found.reliability) == len(labels)
 
 
-def test_one_photo_source_cannot_be_left_out():
+def test_a_single_photo_source_is_dealt_into_parts_by_group():
     scores, labels, sources, groups = scored()
+    single = np.where(labels == 0, "cam", sources)
+    found = held_out_figures(scores, labels, single, groups, draws=20)
+    parts = photo_parts(labels, single, groups)
+    assert {r.source for r in found.rates[0.05] if r.label == 0} == {f"cam (part {i})" for i in range(1, 11)}
+    assert all(len(np.unique(parts[groups == g])) == 1 for g in np.unique(groups[labels == 0]))
+    assert (parts[labels == 1] == sources[labels == 1]).all()
+    assert found.mean_auc.value == pytest.approx(
+        held_out_figures(scores, labels, sources, groups, draws=5).mean_auc.value
+    )
     with pytest.raises(FitError, match="second photo source"):
-        held_out_figures(scores, labels, np.where(labels == 0, "cam", sources), groups)
+        held_out_figures(scores, labels, single, np.where(labels == 0, 0, groups))
 
 
 def test_confusion_counts_and_puts_the_worst_class_first():
