@@ -66,12 +66,7 @@ class PartBuffer:
         failures = [(p, e) for p in paths if (e := self._entries[p]) is not None and e.channels is None]
         return PartContent(
             rows={name: _column(name, kind, rows) for name, kind in layout.COLUMNS.items()},
-            channels={
-                name: np.array([e.channels[name] for _, e in rows if e.channels is not None], dtype=spec.dtype).reshape(
-                    len(rows), *spec.shape
-                )
-                for name, spec in self._specs.items()
-            },
+            channels=[e.channels for _, e in rows if e.channels is not None],
             failures={
                 "path": _objects([p for p, _ in failures]),
                 "error": layout.encode_text([e.error for _, e in failures]),

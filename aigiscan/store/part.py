@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,48 +14,63 @@ import numpy as np
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.errors import StoreError
 from aigiscan.store import layout
+from aigiscan.store.files import DeferringFile, replacing
 
-# Chunks that were read once are kept while neighbouring rows are asked for; one row of chunks of ViT-L/14 heads
-# is 25 MB. The cache grows only as far as it is used.
-_CHUNK_CACHE = 32 << 20
+#: bytes of chunks kept per channel while neighbouring rows are asked for; one row of chunks of all heads of a ViT-L/14
+#: is 25 MB. It grows only as far as it is used.
+LOOKUP_CACHE = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class PartContent:
     """Everything one part holds. Text columns are object arrays of bytes; every table is sorted by path.
 
-    rows: table columns of n images; channels: name → (n, \\*shape); failures, dropped: the other two tables.
+    rows: table columns of n images; channels: n mappings name → array; failures, dropped: the other two tables.
     """
 
     rows: Mapping[str, np.ndarray]
-    channels: Mapping[str, np.ndarray]
+    channels: Sequence[Mapping[str, np.ndarray]]
     failures: Mapping[str, np.ndarray]
     dropped: Mapping[str, np.ndarray]
 
+    def channel_blocks(self, name: str, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, (size, \\*shape)) of one channel, piece by piece."""
+        for start in range(0, len(self.channels), size):
+            yield start, np.array([row[name] for row in self.channels[start : start + size]])
 
-def build_part(fingerprint: Mapping[str, Any], specs: Mapping[str, ChannelSpec], content: PartContent) -> bytes:
-    """The bytes of a part. Built in memory: a full disk then shows as an ordinary error of a plain write, where HDF5
-    itself would leave an open file that can neither be written nor closed."""
-    n = len(content.rows["path"])
-    with h5py.File("part", "w", driver="core", backing_store=False) as file:
-        layout.write_header(file, fingerprint, specs)
-        layout.create_table(file, layout.ROWS, content.rows)
-        layout.create_table(file, layout.FAILURES, content.failures)
-        layout.create_table(file, layout.DROPPED, content.dropped)
-        for name, spec in sorted(specs.items()):
-            layout.create_channel(file, name, n, spec)[...] = content.channels[name]
-        file.flush()
-        return file.id.get_file_image()
+
+def write_part(
+    target: Path,
+    tmp_folder: Path,
+    fingerprint: Mapping[str, Any],
+    specs: Mapping[str, ChannelSpec],
+    content: PartContent,
+) -> None:
+    """Write a part that appears under its name whole or not at all."""
+    with replacing(target, tmp_folder) as tmp, closing(DeferringFile(tmp)) as disk:
+        with h5py.File(disk, "w") as file:
+            layout.write_header(file, fingerprint, specs)
+            layout.create_table(file, layout.ROWS, content.rows)
+            layout.create_table(file, layout.FAILURES, content.failures)
+            layout.create_table(file, layout.DROPPED, content.dropped)
+            for name, spec in sorted(specs.items()):
+                dataset = layout.create_channel(file, name, len(content.rows["path"]), spec)
+                for start, block in content.channel_blocks(name, dataset.chunks[0]):
+                    disk.check()
+                    dataset[start : start + len(block)] = block
+        disk.check()
 
 
 class Part:
-    """A part opened for reading. Files of a store never change under a name, so no HDF5 lock is taken (which also
-    makes read-only media work)."""
+    """A part opened for reading; ``chunk_cache`` bytes per channel help those who read a few rows at a time.
 
-    def __init__(self, path: Path) -> None:
+    Files of a store never change under a name, so no HDF5 lock is taken (which also makes read-only media work).
+    """
+
+    def __init__(self, path: Path, chunk_cache: int = 0) -> None:
         self.path = path
         try:
-            self.file = h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNK_CACHE, rdcc_nslots=10007)
+            self.file = h5py.File(path, "r", locking=False, rdcc_nbytes=chunk_cache, rdcc_nslots=10007)
         except FileNotFoundError:
             raise StoreError(f"{path} does not exist; make it with 'aigiscan embed PATH -o {path}'") from None
         except OSError as error:

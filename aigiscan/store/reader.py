@@ -14,7 +14,7 @@ from aigiscan.errors import StoreError
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store import layout
 from aigiscan.store.files import is_folder_store, list_parts, parts_folder
-from aigiscan.store.part import Part
+from aigiscan.store.part import LOOKUP_CACHE, Part
 from aigiscan.store.union import Union, unite
 
 
@@ -200,11 +200,11 @@ def _open_parts(path: Path) -> list[Part]:
         parts = list_parts(folder)
         if not parts:
             raise StoreError(f"{path} does not exist or holds no store; make one with 'aigiscan embed PATH -o {path}'")
-        return [Part(p) for p in parts]
+        return [Part(p, LOOKUP_CACHE) for p in parts]
     parts = list_parts(folder)
     if not path.exists() and parts:
-        return [Part(p) for p in parts]
-    main = Part(path)
+        return [Part(p, LOOKUP_CACHE) for p in parts]
+    main = Part(path, LOOKUP_CACHE)
     if not main.is_index:
         return [main]  # parts beside a finished file are what a killed writer had no time to remove
     if int(main.file.attrs["unfinished"]) and not parts:
@@ -213,4 +213,4 @@ def _open_parts(path: Path) -> list[Part]:
     if not parts:
         return [main]
     main.close()
-    return [Part(p) for p in parts]
+    return [Part(p, LOOKUP_CACHE) for p in parts]

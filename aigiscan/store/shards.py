@@ -15,8 +15,8 @@ from typing import Any
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.store import layout
 from aigiscan.store.buffer import EncodedRow, PartBuffer
-from aigiscan.store.files import explaining, write_whole
-from aigiscan.store.part import Part, build_part
+from aigiscan.store.files import explaining
+from aigiscan.store.part import Part, write_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def write_shard(
     for row in rows:
         buffer.add(row)
     with explaining(target):
-        write_whole(target, build_part(fingerprint, specs, buffer.content()))
+        write_part(target, target.parent, fingerprint, specs, buffer.content())
     report = read_shard(target)
     assert report is not None
     return report

@@ -26,19 +26,18 @@ from aigiscan.store.files import (
     parts_folder,
     remove_leftovers,
     sync_folder,
-    write_whole,
 )
 from aigiscan.store.index import PartInfo, describe, publish_index
 from aigiscan.store.lock import WriterLock
 from aigiscan.store.lookup import StoreCache
-from aigiscan.store.part import Part, build_part
+from aigiscan.store.part import Part, write_part
 from aigiscan.store.reader import EmbeddingStore
 from aigiscan.store.union import unite, write_union
 
 # A part is written once a second: with its fsync that costs well under 1 % of the time, and loses a second to a kill.
 FLUSH_SECONDS = 1.0
-# Parts are built in memory, in two copies.
-FLUSH_BYTES = 16 << 20
+# What a part may gather in memory.
+FLUSH_BYTES = 8 << 20
 # Parts of a running session are merged, sixteen to one: millions of images then leave dozens of files, not thousands.
 FAN_IN = 16
 _INFO = ("generator", "family", "group", "split", "source", "caption")
@@ -271,7 +270,7 @@ class StoreWriter:
         start = time.monotonic()
         self._make_way()
         target = self._next_name()
-        write_whole(target, build_part(self.fingerprint, self.channels, self._buffer.content()))
+        write_part(target, self._folder, self.fingerprint, self.channels, self._buffer.content())
         self._buffer.clear()
         self._written = True
         self._compact(target)
