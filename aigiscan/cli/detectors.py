@@ -32,8 +32,10 @@ def show(detector: str = typer.Argument(..., help="Detector folder or name.")) -
     from aigiscan.detector.card import CARD_NAME
     from aigiscan.detector.detector import Detector, resolve_detector
 
-    Detector.load(detector)  # tampered or unreadable folders are refused rather than shown
-    typer.echo((Path(resolve_detector(detector)) / CARD_NAME).read_text(encoding="utf-8"), nl=False)
+    folder = resolve_detector(detector)
+    if (folder / "weights.safetensors").exists():
+        Detector.load(folder)  # tampered folders are refused rather than shown
+    typer.echo((folder / CARD_NAME).read_text(encoding="utf-8"), nl=False)
 
 
 @app.command("classifiers")
@@ -48,3 +50,25 @@ def classifiers() -> None:
         rows.append((name, (type(made).__doc__ or "").strip().splitlines()[0]))
         typer.echo(f"{name}\t{params}")
     console.table("classifiers", ("name", "what it is"), rows)
+
+
+@app.command("import")
+def import_published(
+    kind: str = typer.Argument(..., help="What it is: unifd (the linear head of Ojha, Li and Lee, CVPR 2023)."),
+    file: Path = typer.Argument(..., help="The published file, e.g. fc_weights.pth; no code from it is run."),
+    output: Path = typer.Option(..., "--output", "-o", help="Detector folder to write."),
+    encoder: str | None = typer.Option(
+        None, "--encoder", "-e", help="Encoder, if its weights lie elsewhere, e.g. ViT-L-14-quickgelu/FILE.safetensors."
+    ),
+) -> None:
+    """Make a detector of a published head. Its thresholds come from your photographs: `fit --calibrate-on`."""
+    from aigiscan.detector.published import IMPORTERS
+    from aigiscan.errors import InputError
+
+    if kind not in IMPORTERS:
+        raise InputError(f"cannot import {kind}: use one of {', '.join(IMPORTERS)}")
+    extra = {} if encoder is None else {"encoder": encoder}
+    detector = IMPORTERS[kind](file, name=output.name, **extra).save(output)
+    for limit in detector.card.limits:
+        console.note(limit)
+    console.note(f"wrote {output}")

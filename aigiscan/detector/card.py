@@ -38,6 +38,7 @@ class Card:
     seed: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str = ""
+    published: dict[str, Any] = field(default_factory=dict)
     format: int = CARD_FORMAT
 
     def write(self, folder: Path) -> None:

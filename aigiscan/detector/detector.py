@@ -55,6 +55,10 @@ class Detector:
 
         folder = resolve_detector(path)
         card = read_card(folder)
+        if card.published and not (folder / WEIGHTS_NAME).exists():
+            from aigiscan.detector.published import fetch_published
+
+            return fetch_published(card)
         try:
             raw = (folder / WEIGHTS_NAME).read_bytes()
         except OSError as error:
@@ -151,10 +155,11 @@ class Detector:
         """Raise DetectorError unless ``other`` is the fingerprint the detector was fitted with."""
         from aigiscan.encoders import compare_fingerprints
 
-        # Equalisation is checked where it matters; it is a step before the encoder, not part of it.
-        mine, theirs = (
-            {k: v for k, v in f.items() if k != "equalization"} for f in (self.card.encoder["fingerprint"], other)
-        )
+        mine = dict(self.card.encoder["fingerprint"])
+        # Equalisation is checked where it matters: it is a step before the encoder, not part of it. An imported head
+        # states what its authors stated; only that can be compared.
+        imported = "weights" not in mine and "parts" not in mine
+        theirs = {k: v for k, v in other.items() if (k in mine if imported else k != "equalization")}
         if any_precision:
             mine, theirs = _with_precision(mine, "any"), _with_precision(theirs, "any")
         differences = compare_fingerprints(mine, theirs)

@@ -12,8 +12,11 @@ from PIL import Image
 
 from aigiscan.errors import InputError
 
-_HELP = "use steps such as square:224,jpeg:75 (square:N, limit:N with N from 8 to 8192; jpeg:Q with Q from 1 to 100)"
-_RANGES = {"square": (8, 8192), "limit": (8, 8192), "jpeg": (1, 100)}
+_HELP = (
+    "use steps such as square:224,jpeg:75 "
+    "(square:N, limit:N, crop:N with N from 8 to 8192; jpeg:Q with Q from 1 to 100)"
+)
+_RANGES = {"square": (8, 8192), "limit": (8, 8192), "crop": (8, 8192), "jpeg": (1, 100)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Equalization:
 
     ``square:N``: central square crop, then resized to exactly N×N.
     ``limit:N``: central square crop, then reduced to N×N if it is larger; smaller ones keep their pixels.
+    ``crop:N``: the central N×N pixels as they are; a smaller side is padded with black, as UniFD's published code does.
     ``jpeg:Q``: encoded as baseline JPEG of quality Q with 4:2:0 chroma, and decoded again.
     """
 
@@ -49,6 +53,8 @@ class Equalization:
         for name, number in self.steps:
             if name == "jpeg":
                 image = recompress(image, number)
+            elif name == "crop":
+                image = central_crop_or_pad(image, number)
             else:
                 image = central_square(image)
                 if name == "square" or image.width > number:
@@ -62,6 +68,17 @@ def central_square(image: Image.Image) -> Image.Image:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
+
+
+def central_crop_or_pad(image: Image.Image, side: int) -> Image.Image:
+    """The central ``side``×``side`` pixels at native resolution, black where the picture is smaller."""
+
+    def offset(length: int) -> int:
+        # torchvision's CenterCrop, to the pixel: an odd pixel is left over after the crop, and padded after the picture
+        return round((length - side) / 2) if length >= side else -((side - length) // 2)
+
+    left, top = offset(image.width), offset(image.height)
+    return image.crop((left, top, left + side, top + side))  # Pillow fills what lies outside with black
 
 
 def jpeg_bytes(image: Image.Image, quality: int) -> bytes:
