@@ -80,7 +80,7 @@ def scan(
         raise InputError("--resume continues a report file: give it with -o FILE")
     chosen = Detector.load(detector or BUILTIN)
     if detector is None and chosen.card.grade:
-        console.note(f"using the built-in detector, {chosen.card.grade}: {chosen.card.description.splitlines()[0]}")
+        console.note(f"no --detector given: using the built-in one, {chosen.card.grade}: {chosen.card.description}")
     for warning in chosen.calibration.warnings:
         console.warn(warning)
 
