@@ -14,6 +14,8 @@ import errno
 import io
 import os
 import re
+import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,17 +111,35 @@ class DeferringFile(io.RawIOBase):
 
     HDF5 cannot close a file whose writes fail, and crashes the process at its end (seen with HDF5 2.0 on a full disk).
     After a refusal this file swallows what comes; :meth:`check` raises the refusal where the writer can deal with it.
+    Ctrl-C is treated alike while the file is open as a context; inside HDF5's calls it would do the same harm.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._raw = open(path, "w+b", buffering=0)  # noqa: SIM115 (closed by close)
-        self._refusal: OSError | None = None
+        self._refusal: BaseException | None = None
+        self._handler: Any = None
+
+    def __enter__(self) -> DeferringFile:
+        """Open as a context: Ctrl-C waits for the next :meth:`check`."""
+        if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
+            self._handler = signal.signal(signal.SIGINT, self._interrupted)
+        return self
+
+    def _interrupted(self, *_: object) -> None:
+        self._refusal = self._refusal or KeyboardInterrupt()
 
     def check(self) -> None:
         """Raise the first refusal, if there was one."""
         if self._refusal is not None:
             raise self._refusal
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        """Close; whatever HDF5 made of a refusal, the refusal is what is raised."""
+        self.close()
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+        self.check()
 
     def write(self, data: Any) -> int:
         """Write all of ``data``."""
@@ -133,8 +153,14 @@ class DeferringFile(io.RawIOBase):
         return len(view)
 
     def readinto(self, buffer: Any) -> int:
-        """Read at the current position."""
-        return self._raw.readinto(buffer) or 0
+        """Read at the current position; what was not written reads as zeros. (HDF5 reads the old references of a text
+        column before it writes new ones, and would follow whatever lay in its memory.)"""
+        view = memoryview(buffer).cast("B")
+        done = 0
+        while done < len(view) and (n := self._raw.readinto(view[done:])):
+            done += n
+        view[done:] = bytes(len(view) - done)
+        return len(view)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move the position."""

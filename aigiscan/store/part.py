@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,18 +46,16 @@ def write_part(
     content: PartContent,
 ) -> None:
     """Write a part that appears under its name whole or not at all."""
-    with replacing(target, tmp_folder) as tmp, closing(DeferringFile(tmp)) as disk:
-        with h5py.File(disk, "w") as file:
-            layout.write_header(file, fingerprint, specs)
-            layout.create_table(file, layout.ROWS, content.rows)
-            layout.create_table(file, layout.FAILURES, content.failures)
-            layout.create_table(file, layout.DROPPED, content.dropped)
-            for name, spec in sorted(specs.items()):
-                dataset = layout.create_channel(file, name, len(content.rows["path"]), spec)
-                for start, block in content.channel_blocks(name, dataset.chunks[0]):
-                    disk.check()
-                    dataset[start : start + len(block)] = block
-        disk.check()
+    with replacing(target, tmp_folder) as tmp, DeferringFile(tmp) as disk, h5py.File(disk, "w") as file:
+        layout.write_header(file, fingerprint, specs)
+        layout.create_table(file, layout.ROWS, content.rows)
+        layout.create_table(file, layout.FAILURES, content.failures)
+        layout.create_table(file, layout.DROPPED, content.dropped)
+        for name, spec in sorted(specs.items()):
+            dataset = layout.create_channel(file, name, len(content.rows["path"]), spec)
+            for start, block in content.channel_blocks(name, dataset.chunks[0]):
+                disk.check()
+                dataset[start : start + len(block)] = block
 
 
 class Part:

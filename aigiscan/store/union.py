@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,20 +116,18 @@ def write_union(
     Memory: one column of a table, or one row of chunks of a channel.
     """
     n = union.count(layout.ROWS)
-    with replacing(target, tmp_folder) as tmp, closing(DeferringFile(tmp)) as disk:
-        with h5py.File(disk, "w") as file:
-            layout.write_header(file, fingerprint, specs)
-            for table, columns in layout.TABLES.items():
-                group = file.create_group(table)
-                wanted = table != layout.DROPPED or keep_dropped
-                for name, kind in columns.items():
-                    values = union.column(table, name) if wanted else np.empty(0, dtype=object)
-                    layout.write_column(group, name, kind, values)
-            for name, spec in sorted(specs.items()):
-                dataset = layout.create_channel(file, name, n, spec)
-                step = dataset.chunks[0]
-                for start in range(0, n, step):
-                    disk.check()
-                    rows = np.arange(start, min(n, start + step))
-                    dataset[start : start + len(rows)] = union.read(name, rows)
-        disk.check()
+    with replacing(target, tmp_folder) as tmp, DeferringFile(tmp) as disk, h5py.File(disk, "w") as file:
+        layout.write_header(file, fingerprint, specs)
+        for table, columns in layout.TABLES.items():
+            group = file.create_group(table)
+            wanted = table != layout.DROPPED or keep_dropped
+            for name, kind in columns.items():
+                values = union.column(table, name) if wanted else np.empty(0, dtype=object)
+                layout.write_column(group, name, kind, values)
+        for name, spec in sorted(specs.items()):
+            dataset = layout.create_channel(file, name, n, spec)
+            step = dataset.chunks[0]
+            for start in range(0, n, step):
+                disk.check()
+                rows = np.arange(start, min(n, start + step))
+                dataset[start : start + len(rows)] = union.read(name, rows)

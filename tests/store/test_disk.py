@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import os
+import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,6 +183,9 @@ def test_deferring_file_remembers_the_first_refusal(tmp_path):
     assert file.write(b"abcdef") == 6 and file.seek(2) == 2
     buffer = bytearray(2)
     assert file.readinto(buffer) == 2 and buffer == b"cd" and file.tell() == 4
+    buffer = bytearray(b"??????")
+    file.seek(4)
+    assert file.readinto(buffer) == 6 and buffer == b"ef" + bytes(4)  # past the end as the system's own files: zeros
     file.check()
 
     class Full(io.RawIOBase):
@@ -192,6 +197,51 @@ def test_deferring_file_remembers_the_first_refusal(tmp_path):
     assert file.write(b"gh") == 2 and file.write(b"ij") == 2
     with pytest.raises(OSError, match="No space"):
         file.check()
+    with pytest.raises(OSError, match="No space"), file:
+        raise RuntimeError("what HDF5 says")
+
+
+def test_interrupt_waits_until_hdf5_is_left(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    reached = []
+    with pytest.raises(KeyboardInterrupt), DeferringFile(tmp_path / "x") as file:
+        signal.raise_signal(signal.SIGINT)
+        reached.append(file.write(b"abc"))
+        file.check()
+        reached.append(0)
+    assert reached == [3] and signal.getsignal(signal.SIGINT) is before
+
+
+@needs_fork
+def test_interrupts_at_any_moment(tmp_path, make_images):
+    records = records_of(make_images(24, size=4))
+    embed(tmp_path / "whole.h5", records)
+    random.seed(3)
+    interrupted = 0
+    while interrupted < 15:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                embed(tmp_path / "s.h5", records, flush_seconds=0)
+                code = 0
+            except KeyboardInterrupt:
+                code = 130
+            finally:
+                os._exit(code)
+        time.sleep(random.uniform(0.01, 0.25))
+        os.kill(child, signal.SIGINT)
+        _, status = os.waitpid(child, 0)
+        assert not os.WIFSIGNALED(status) or os.WTERMSIG(status) == signal.SIGINT, "it crashed"
+        interrupted += 1
+        if (tmp_path / "s.h5").exists():
+            EmbeddingStore(tmp_path / "s.h5").close()
+        if os.waitstatus_to_exitcode(status) == 0:
+            assert digest(tmp_path / "s.h5") == digest(tmp_path / "whole.h5")
+            (tmp_path / "s.h5").unlink()
+    embed(tmp_path / "s.h5", records)
+    assert digest(tmp_path / "s.h5") == digest(tmp_path / "whole.h5")
 
 
 def test_channels_of_the_wrong_shape_are_refused(tmp_path, make_images):
