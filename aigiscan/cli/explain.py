@@ -102,7 +102,7 @@ def _show_words(words: Mapping[str, Any]) -> None:
             "; ".join(
                 f"{w['text']}{_hyphen(w)} {w['cosine']:.2f}" for w in entry.get("tokens", {}).get("positive", [])[:5]
             ),
-            entry["cosine_with_detector"],
+            _number(entry["cosine_with_detector"]),
         )
         for name, entry in words["generators"].items()
     ]
@@ -113,6 +113,10 @@ def _show_words(words: Mapping[str, Any]) -> None:
 def _nearest(entry: Mapping[str, Any], kind: str, count: int) -> str:
     near = entry.get(kind, {}).get("positive", [])[:count]
     return "; ".join(f"{word['text']}{_hyphen(word)} {word['cosine']:.2f}" for word in near)
+
+
+def _number(value: float | None) -> float | str:
+    return "" if value is None else value
 
 
 def _hyphen(word: Mapping[str, Any]) -> str:
@@ -148,12 +152,14 @@ def _explain_images(
     records = find_images(images)
     if not records:
         raise InputError(f"no image in {', '.join(images)}")
-    found = list(console.track(explainer.explain_all(records), total=len(records), description="explaining"))
-    for explanation in found:
+    found = []
+    for explanation in console.track(explainer.explain_all(records), total=len(records), description="explaining"):
         _show_explanation(explanation)
-    if output is None:
-        for explanation in found:
+        if output is None:
             print(json.dumps(explanation.to_json(), ensure_ascii=False))
+        else:
+            found.append(explanation)  # the heat maps' common scale is known at the end
+    if output is None:
         return
     paths = write_explanations(output, found, open_image=lambda path: decode(ImageRecord(path)).pixels)
     console.note(f"wrote {len(paths)} explanations (JSON, PNG) and parts.csv to {output}")

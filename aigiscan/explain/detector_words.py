@@ -9,9 +9,10 @@ import numpy as np
 
 from aigiscan.encoders.open_clip_encoder import OpenClipEncoder
 from aigiscan.errors import AigiscanError, DetectorError
-from aigiscan.explain.directions import directions_of
+from aigiscan.explain.directions import Member, directions_of
 from aigiscan.explain.explanation import printable
 from aigiscan.explain.words import SUB_WORD, WORD_END, WordList, bias_warning, describe, phrase_list, residual
+from aigiscan.features.views import ComponentsView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +65,8 @@ def explain_words(
         "generators": {},
         "missing": missing,
     }
-    weights, member = directions.joint(), directions.joint_member()
-    if weights is None or member is None:
+    member = directions.joint_member()
+    if member is None:
         return result
     assert isinstance(member.encoder, OpenClipEncoder)
     try:
@@ -73,18 +74,21 @@ def explain_words(
     except AigiscanError as error:
         missing["tokens"] = str(error)
         lists = word_lists(member.encoder, phrases, tokens=False)
-    chance = {name: words.chance() for name, words in lists.items()}
-    result |= describe(weights, lists, top)
-    result["chance"] = {name: round(level, 6) for name, level in chance.items()}
-    result["warning"] = bias_warning(result, chance)
+    weights = directions.joint()
+    if weights is not None:
+        chance = {name: words.chance() for name, words in lists.items()}
+        result |= describe(weights, lists, top)
+        result["chance"] = {name: round(level, 6) for name, level in chance.items()}
+        result["warning"] = bias_warning(result, chance)
     for (layer, head), vector in directions.heads.items():
         result["heads"][f"{layer}:{head}"] = describe(vector, lists, top)
     if store is None:
         missing["generators"] = "no store of known images was given (--neighbours STORE)"
     else:
-        columns = slice(member.start, member.stop)
-        used = None if directions.heads else weights != 0
-        result["generators"] = generator_words(detector, store, lists, weights, columns, used, top)
+        columns = np.arange(member.start, member.stop)
+        if isinstance(detector.view, ComponentsView):
+            columns = columns[np.isin(columns, detector.view.kept)]
+        result["generators"] = generator_words(detector, store, lists, member, columns, weights, top)
     return result
 
 
@@ -92,16 +96,16 @@ def generator_words(
     detector: Detector,
     store: EmbeddingStore,
     lists: Mapping[str, WordList],
-    weights: np.ndarray,
-    columns: slice,
-    used: np.ndarray | None,
+    member: Member,
+    columns: np.ndarray,
+    weights: np.ndarray | None,
     top: int,
 ) -> dict[str, Any]:
     """Every generator of the store against all its photographs.
 
-    weights (d,): of the detector. columns: of the joint space in the store's embedding. used: mask (d,) of components
-    that the detector reads, None for all; a removed component counts in no direction. Raises DetectorError if the store
-    is of another encoder or has no photographs or no generator.
+    member: whose columns lie in the joint space. columns: numbers of those that the detector reads; a removed component
+    counts in no direction. weights (d,): of the detector, None if it has none. Raises DetectorError if the store is of
+    another encoder or has no photographs or no generator.
     """
     detector.check_fingerprint(store.fingerprint, f"store {store.path}", any_precision=True)
     labels = np.asarray(store.rows.label)
@@ -111,17 +115,16 @@ def generator_words(
     if not len(reals) or not generators:
         raise DetectorError(f"store {store.path} needs photographs and fakes with a generator to describe generators")
     real = store.read("embedding", rows=reals)[:, columns]
-    kept = np.arange(len(weights)) if used is None else np.flatnonzero(used)
     found: dict[str, Any] = {}
     for name in generators:
         fake = store.read("embedding", rows=np.flatnonzero((labels == 1) & (names == name)))[:, columns]
-        vector, own = np.zeros(len(weights)), np.zeros(len(weights))
-        vector[kept] = residual(fake, real)[kept]
-        own[kept] = _probe(fake[:, kept], real[:, kept])
+        vector, own = np.zeros(member.stop - member.start), np.zeros(member.stop - member.start)
+        vector[columns - member.start] = residual(fake, real)
+        own[columns - member.start] = _probe(fake, real)
         entry = describe(vector, lists, top)
         entry["weights"] = describe(own, lists, top)
         entry["images"] = {"fake": len(fake), "real": len(real)}
-        entry["cosine_with_detector"] = round(_cosine(vector, weights), 6)
+        entry["cosine_with_detector"] = None if weights is None else round(_cosine(vector, weights), 6)
         entry["cosine_with_own_weights"] = round(_cosine(vector, own), 6)
         found[printable(name)] = entry
     return found

@@ -22,7 +22,7 @@ _BARS = 14
 
 def plain(text: str) -> str:
     """Text that the default font can draw: what is beyond Latin letters is written as its code point."""
-    return "".join(c if (c.isprintable() and ord(c) < 0x250) or c in "“”–…" else f"\\u{ord(c):04x}" for c in text)
+    return "".join(c if (c.isprintable() and ord(c) < 0x250) or c in "“”–…\n" else f"\\u{ord(c):04x}" for c in text)
 
 
 def draw_words(path: Path, words: Mapping[str, Any], title: str) -> None:
@@ -66,7 +66,7 @@ def draw_explanation(
     top = rows[0].subgridspec(1, 4)
     verdict = {"ai": "AI-generated", "real": "real"}.get(explanation.verdict, explanation.verdict)
     figure.suptitle(
-        plain(f"{Path(explanation.path).name}: {verdict}, score {explanation.logit:+.3f}, p {explanation.p_ai:.2f}")
+        plain(f"{Path(explanation.path).name}: {verdict}, score {explanation.logit:+.3f}, p_ai {explanation.p_ai:.2f}")
     )
     left, middle, grid, bars = (figure.add_subplot(top[0, i]) for i in range(4))
     _picture(left, explanation)
@@ -102,20 +102,22 @@ def _heat(axes: Axes, explanation: Explanation, scale: float) -> None:
     if explanation.patches is None or explanation.picture is None:
         _say(axes, "no patches for this detector:\nsee “missing” in the JSON")
         return
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     height, width = explanation.picture.shape[:2]
     grey = np.asarray(explanation.picture, dtype=np.float32).mean(axis=2)
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
-    drawn = axes.imshow(
-        explanation.patches,
-        cmap=SIGNED_MAP,
-        vmin=-scale,
-        vmax=scale,
-        alpha=0.6,
+    # Patches that add little let the picture through.
+    strength = np.clip(np.abs(explanation.patches) / scale, 0, 1)
+    colours = ScalarMappable(Normalize(-scale, scale), SIGNED_MAP)
+    axes.imshow(
+        colours.to_rgba(explanation.patches, alpha=0.1 + 0.75 * strength),
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         interpolation="nearest",
     )
     axes.set_title("patches (red: AI-generated)")
-    axes.figure.colorbar(drawn, ax=axes, shrink=0.7)
+    axes.figure.colorbar(colours, ax=axes, shrink=0.7)
 
 
 def _head_grid(axes: Axes, explanation: Explanation) -> None:

@@ -61,6 +61,17 @@ def test_generators_by_their_residuals(
     assert red["phrases"]["positive"][0]["cosine"] == pytest.approx(index.interpretability(mine), abs=1e-5)
 
 
+def test_generators_have_words_where_the_classifier_has_no_weights(
+    planted: Any, pictures: Any, coloured_store: Path
+) -> None:
+    detector = make_detector(planted, pictures, classifier="knn", k=3)
+    words = explain_words(detector, planted, PHRASES, store=EmbeddingStore(coloured_store))
+    assert "not linear" in words["missing"]["words"]
+    assert words["phrases"]["positive"] == []
+    assert ends(words["generators"]["blue_gan"], "phrases") == ("a blue picture", "a green picture")
+    assert words["generators"]["blue_gan"]["cosine_with_detector"] is None
+
+
 def test_removed_components_have_no_say(planted: Any, pictures: Any, coloured_store: Path) -> None:
     kept = [i for i in range(32) if i not in (0, 1)]  # neither red nor green
     detector = make_detector(planted, pictures, view=ComponentsView(kept), standardize=False)

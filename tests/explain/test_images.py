@@ -114,16 +114,16 @@ def test_heads_view_maps_back_to_the_joint_space(planted_name: str, pictures: An
 
 
 def test_what_has_no_heads_says_so(pictures: Any) -> None:
-    encoder = create_encoder("lite+spam", EncoderOptions(**FP32))
+    encoder = create_encoder("color:rgb+spam", EncoderOptions(**FP32))
     images, labels = pictures
     detector = make_detector(encoder, (images[:8], labels[:8]))
     explanation, score = explained(detector, images[9])
-    assert set(explanation.parts) == {"lite", "spam", "intercept"}
+    assert set(explanation.parts) == {"color:rgb", "spam", "intercept"}
     assert explanation.sum_of_parts == pytest.approx(score, rel=1e-5, abs=1e-6)
     assert explanation.patches is None
     assert explanation.heads == []
     for part in ("heads", "patches", "words"):
-        assert "lite" in explanation.missing[part]
+        assert "color:rgb" in explanation.missing[part]
     assert "neighbours" in explanation.missing
 
 

@@ -55,7 +55,12 @@ def same(image: Image.Image) -> Image.Image:
 #: name → treatment of the reals, of the fakes, words of the fakes, words of the reals
 CASES: dict[str, tuple[Callable, Callable, str, str]] = {
     "blur": (same, blurred, r"blur|out of focus|soft picture", r"sharp|crisp"),
-    "jpeg": (partial(jpeg, quality=95), partial(jpeg, quality=30), r"JPEG|block|compress|artefact", r"without|clean"),
+    "jpeg": (
+        partial(jpeg, quality=95),
+        partial(jpeg, quality=30),
+        r"JPEG|block|compress|artefact",
+        r"without compression|high-quality|clean",
+    ),
     "grey": (same, lambda i: i.convert("L").convert("RGB"), r"grey|black and white|monochrome", r"colourful|vivid"),
     "noise": (same, noisy, r"nois|grain|speckled", r"clean|without noise|smooth"),
 }
