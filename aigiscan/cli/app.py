@@ -21,6 +21,8 @@ from aigiscan.cli.evaluate import evaluate
 from aigiscan.cli.explain import explain
 from aigiscan.cli.fit import fit
 from aigiscan.cli.scan import scan
+from aigiscan.cli.select_features import PairCommand, select_features
+from aigiscan.cli.select_heads import select_heads
 from aigiscan.errors import AigiscanError
 
 INTERRUPTED = 130
@@ -81,6 +83,8 @@ app.command("fit")(fit)
 app.command("embed")(embed)
 app.command("evaluate")(evaluate)
 app.command("explain")(explain)
+app.command("select-features", cls=PairCommand)(select_features)
+app.command("select-heads")(select_heads)
 app.add_typer(stores.app, name="stores")
 app.add_typer(detectors.app, name="detectors")
 

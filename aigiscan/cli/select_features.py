@@ -1,0 +1,125 @@
+"""``aigiscan select-features``: which components of the embedding transfer between two generators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from typer.core import TyperCommand
+
+from aigiscan.cli import console
+from aigiscan.errors import InputError
+
+if TYPE_CHECKING:
+    from aigiscan.search.features import DirectionResult
+
+
+_BETWEEN = "\x1f"  # joins the two names of a pair on their way through Typer, which knows no list of pairs
+
+
+class PairCommand(TyperCommand):
+    """``--pair A B`` takes two values, as often as it is given."""
+
+    def parse_args(self, ctx, args):  # noqa: D102
+        joined = []
+        rest = iter(args)
+        for arg in rest:
+            joined.append(arg)
+            if arg == "--pair":
+                names = [name for _, name in zip(range(2), rest, strict=False)]
+                joined += [_BETWEEN.join(names)] if names else []
+        return super().parse_args(ctx, joined)
+
+
+def select_features(
+    store: Path = typer.Argument(..., help="Store of labelled images (aigiscan embed)."),
+    pair: list[str] = typer.Option(
+        ..., "--pair", metavar="A B", help="Two generators (repeatable: one search for each pair)."
+    ),
+    output: Path = typer.Option(
+        ..., "--output", "-o", help="Selection to write (YAML). With several pairs -A-B is added to its name."
+    ),
+    C: float = typer.Option(1.0, "--C", help="Inverse strength of the L2 penalty."),
+    score: str = typer.Option("accuracy", "--score", help="What counts: accuracy (at 0), auc or ap."),
+    intercept: bool = typer.Option(
+        False, "--intercept/--no-intercept", help="Fit a bias term; it has no penalty and is never removed."
+    ),
+    standardize: bool = typer.Option(
+        False, "--standardize/--no-standardize", help="Scale columns to unit variance of the training rows first."
+    ),
+    max_steps: int = typer.Option(0, "--max-steps", min=0, help="Stop after so many removals (0: until one is left)."),
+    seed: int = typer.Option(0, "--seed", help="Seed of the 7:3 split by group, where the manifest has no split."),
+    jobs: int = typer.Option(
+        0, "--jobs", "-j", min=0, help="Searches at a time; each direction of each pair is one (0: one per core)."
+    ),
+    plot: Path | None = typer.Option(None, "--plot", help="Picture of the score curves (.png, .pdf, .svg)."),
+    restart: bool = typer.Option(False, "--restart", help="Forget what an interrupted search has done already."),
+    backend: str = typer.Option("local", "--backend", help="local, or dask: on an existing cluster."),
+    scheduler: str = typer.Option("", "--scheduler", help="Address of the Dask scheduler, e.g. tcp://HOST:8786."),
+) -> None:
+    """Remove components one by one, always the one whose removal transfers best, in both directions of a pair.
+
+    Gives exactly the answer of one regression per candidate. A search that was cut goes on from its last step.
+    """
+    import os
+
+    from aigiscan.search.features import as_yaml, pair_problems, remove_journals, search_pairs
+    from aigiscan.search.greedy import SearchOptions
+    from aigiscan.search.selection import write_yaml
+    from aigiscan.store import EmbeddingStore
+
+    check_backend(backend, scheduler)
+    pairs = [_parse_pair(text) for text in pair]
+    options = SearchOptions(C=C, score=score, intercept=intercept, max_steps=max_steps)
+    settings = {"standardize": standardize, "seed": seed, "max_steps": max_steps}
+    with EmbeddingStore(store) as opened:
+        problems = [pair_problems(opened, names, seed=seed, standardize=standardize) for names in pairs]
+        for forth, _ in problems:
+            sides = f"{len(forth.y)} rows to fit, {len(forth.z)} to score"
+            console.note(f"{forth.train} and {forth.test}: {len(forth.columns)} components, {sides}")
+        if restart:
+            remove_journals(problems, options, output)
+        found = search_pairs(
+            problems, options, jobs=jobs or os.cpu_count() or 1, scheduler=scheduler, journals=output, done=_report
+        )
+        for result in found:
+            path = output if len(found) == 1 else output.with_name(_named(output, result.pair))
+            write_yaml(path, as_yaml(opened, result, options, settings))
+            kept = f"{len(result.kept)} of {len(problems[0][0].columns)} components kept"
+            console.note(f"wrote {path}: {kept}; use it with: aigiscan fit {store} --features components:{path}")
+    remove_journals(problems, options, output)
+    if plot is not None:
+        from aigiscan.search.plots import plot_curves
+
+        plot_curves(found, score, plot)
+        console.note(f"wrote {plot}")
+
+
+def check_backend(backend: str, scheduler: str) -> None:
+    """InputError unless the two options agree."""
+    if backend not in ("local", "dask"):
+        raise InputError(f"--backend {backend} is not known: use local or dask")
+    if (backend == "dask") != bool(scheduler):
+        raise InputError("--backend dask and --scheduler ADDRESS go together")
+
+
+def _parse_pair(text: str) -> tuple[str, str]:
+    names = text.split(_BETWEEN)
+    if len(names) != 2 or not all(names) or any(name.startswith("-") for name in names):
+        raise InputError(f"--pair {' '.join(names)} does not name two generators: write --pair A B")
+    return names[0], names[1]
+
+
+def _named(output: Path, pair: tuple[str, str]) -> str:
+    names = ["".join(c if c.isalnum() or c in "-_+." else "_" for c in name) for name in pair]
+    return f"{output.stem}-{'-'.join(names)}{output.suffix}"
+
+
+def _report(direction: DirectionResult) -> None:
+    best = max([direction.baseline, *direction.scores])
+    console.note(
+        f"{direction.train} → {direction.test}: {direction.baseline:.4f} with all, {best:.4f} after "
+        f"{direction.best_step} of {len(direction.removed)} removals; {direction.counters['proper_solves']} of "
+        f"{direction.counters['candidates']} candidates needed a solve of their own"
+    )

@@ -1,0 +1,107 @@
+"""Scores of many candidates at once, each with the interval that its remaining error allows.
+
+Margins are ``w·x``, higher = more likely fake. A candidate whose weights are known up to an error has test margins
+known up to ``±error``; all scores here grow when a fake's margin grows or a real's shrinks, so the ends of the interval
+are the scores of the margins shifted to the right and to the wrong side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+#: Scores nearer than this are equal: the tie goes to the smaller log loss.
+SCORE_TIE = 1e-12
+#: Log losses nearer than this are equal: the tie goes to the lower column. Copies of a column differ by rounding.
+LOSS_TIE = 1e-8
+
+Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def accuracy(margins: np.ndarray, fake: np.ndarray) -> np.ndarray:
+    """Share of rows on the right side of 0, (k,); a margin of exactly 0 counts as real. margins: (k, n_test)."""
+    right = np.count_nonzero(margins[:, fake] > 0, axis=1) + np.count_nonzero(margins[:, ~fake] <= 0, axis=1)
+    return right / margins.shape[1]
+
+
+def auc(margins: np.ndarray, fake: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve, (k,): share of (fake, real) pairs in the right order, ties count half."""
+    order = np.argsort(margins, axis=1, kind="stable")
+    ordered = np.take_along_axis(margins, order, axis=1)
+    is_fake = fake[order]
+    reals_before = np.cumsum(~is_fake, axis=1)
+    pairs = np.asarray(np.sum(np.where(is_fake, reals_before, 0), axis=1), dtype=np.float64)
+    tied = np.flatnonzero(np.any(ordered[:, 1:] == ordered[:, :-1], axis=1))
+    for row in tied:  # a fake sorted after a real of the same margin counted 1 instead of ½, and the reverse 0
+        pairs[row] = _pairs_with_ties(ordered[row], is_fake[row])
+    fakes = int(np.count_nonzero(fake))
+    return pairs / (fakes * (len(fake) - fakes))
+
+
+def _pairs_with_ties(ordered: np.ndarray, is_fake: np.ndarray) -> float:
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1])
+    fakes = np.add.reduceat(is_fake.astype(np.float64), starts)
+    reals = np.add.reduceat((~is_fake).astype(np.float64), starts)
+    return float(np.sum(fakes * (np.cumsum(reals) - reals / 2)))
+
+
+def average_precision(margins: np.ndarray, fake: np.ndarray) -> np.ndarray:
+    """Average precision, (k,): Σ (R_i − R_{i−1}) P_i over distinct thresholds, as scikit-learn defines it."""
+    order = np.argsort(-margins, axis=1, kind="stable")
+    ordered = np.take_along_axis(margins, order, axis=1)
+    is_fake = fake[order]
+    hits = np.cumsum(is_fake, axis=1)
+    precision = hits / np.arange(1, margins.shape[1] + 1)
+    value = np.sum(np.where(is_fake, precision, 0.0), axis=1)
+    for row in np.flatnonzero(np.any(ordered[:, 1:] == ordered[:, :-1], axis=1)):
+        ends = np.append(np.flatnonzero(np.diff(ordered[row])), margins.shape[1] - 1)
+        value[row] = float(np.sum(np.diff(hits[row, ends], prepend=0) * precision[row, ends]))
+    return value / np.count_nonzero(fake)
+
+
+SCORES: dict[str, Score] = {"accuracy": accuracy, "auc": auc, "ap": average_precision}
+
+
+def log_loss(margins: np.ndarray, fake: np.ndarray) -> np.ndarray:
+    """Mean logistic loss per row, (k,)."""
+    return _softplus(np.where(fake, -margins, margins)).mean(axis=1, dtype=np.float64)
+
+
+def _softplus(x: np.ndarray) -> np.ndarray:
+    """log(1 + e^x), to an absolute error of a rounding; several times faster than numpy's logaddexp."""
+    out = np.exp(-np.abs(x))
+    out += 1.0
+    np.log(out, out=out)
+    out += np.maximum(x, 0.0)
+    return out
+
+
+def score_interval(
+    name: str, margins: np.ndarray, error: np.ndarray, fake: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(value, lowest, highest), each (k,), for margins (k, n_test) known up to ``error`` (k, n_test)."""
+    if name == "accuracy":  # without sorting: this runs for every candidate of every step
+        signed = np.where(fake, margins, -margins)
+        n = margins.shape[1]
+        low = np.count_nonzero(signed > error, axis=1)
+        high = np.count_nonzero(signed >= -error, axis=1)
+        return accuracy(margins, fake), low / n, high / n
+    score = SCORES[name]
+    toward = np.where(fake, error, -error)
+    return score(margins, fake), score(margins - toward, fake), score(margins + toward, fake)
+
+
+def loss_interval(margins: np.ndarray, error: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(lowest, highest) log loss, each (k,), float64; margins and error of one dtype, float32 or float64."""
+    wrong = np.where(fake, -margins, margins)
+    loss = _softplus(wrong).mean(axis=1, dtype=np.float64)
+    # The loss has slope sigmoid(wrong) and is convex: its slope is largest at the upper end.
+    slope = wrong + error
+    np.minimum(slope, 80.0, out=slope)
+    np.exp(slope, out=slope)
+    slope /= 1.0 + slope
+    slack = np.einsum("ij,ij->i", slope, error).astype(np.float64) / margins.shape[1]
+    if margins.dtype == np.float32:
+        slack = slack * 1.001 + 5e-7
+    return loss - slack, loss + slack

@@ -1,0 +1,116 @@
+"""The files that the searches write and that ``--features components:FILE`` and ``heads:FILE`` read.
+
+Their keys are described in docs/search.md. YAML, read with the safe loader only.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from aigiscan import __version__
+from aigiscan.errors import InputError
+
+FORMAT = 1
+COMPONENTS, HEADS = "components", "heads"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a search kept.
+
+    kind: components or heads. columns: kept columns of the embedding, ascending (components). heads: kept (layer,
+    head) pairs, best first (heads). fingerprint: of the encoder. generators: whose fakes the search saw; an evaluation
+    that is to mean something leaves them out. path: the file it came from.
+    """
+
+    kind: str
+    columns: tuple[int, ...]
+    heads: tuple[tuple[int, int], ...]
+    fingerprint: Mapping[str, Any]
+    generators: tuple[str, ...]
+    path: Path
+
+
+def load_selection(path: str | Path) -> Selection:
+    """Read a selection file; InputError in one line if it is none."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read selection {path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise InputError(f"{path} is not a selection: it is not YAML") from None
+    try:
+        kind, version = content["kind"], int(content["format"])
+        if version > FORMAT:
+            raise InputError(f"{path} was written by a newer aigiscan (format {version}); update aigiscan")
+        fingerprint = dict(content["encoder"])
+        if kind == COMPONENTS:
+            columns = tuple(sorted({column_number(name) for name in content["kept"]}))
+            return Selection(kind, columns, (), fingerprint, tuple(map(str, content["pair"])), path)
+        if kind == HEADS:
+            heads = tuple((int(layer), int(head)) for layer, head in content["kept"])
+            generators = (str(content["train"]), str(content["validate"]))
+            return Selection(kind, (), heads, fingerprint, generators, path)
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise InputError(f"{path} is not a selection written by select-features or select-heads") from None
+    raise InputError(f"{path} holds a selection of {kind!r}, which this version of aigiscan does not know")
+
+
+def column_names(fingerprint: Mapping[str, Any], width: int) -> tuple[str, ...]:
+    """``<encoder>:<number>`` for each column of a store's embedding."""
+    return tuple(f"{fingerprint.get('name', 'embedding')}:{i}" for i in range(width))
+
+
+def column_number(name: str) -> int:
+    """Column of the embedding that a name of :func:`column_names` stands for; ValueError if it is no such name."""
+    number = int(str(name).rpartition(":")[2])
+    if number < 0:
+        raise ValueError(name)
+    return number
+
+
+def versions() -> dict[str, str]:
+    """What wrote a selection."""
+    import scipy
+
+    return {
+        "aigiscan": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
+
+
+def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a selection so that the old file or the new one is there, never half of one."""
+    text = yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists of plain values in flow style: 700 column names take lines, not pages."""
+
+
+def _sequence(dumper: yaml.SafeDumper, values: list | tuple) -> yaml.Node:
+    plain = all(isinstance(value, (str, int, float)) for value in values)
+    pair = all(isinstance(value, (list, tuple)) and len(value) == 2 for value in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", list(values), flow_style=plain or pair)
+
+
+_Dumper.add_representer(list, _sequence)
+_Dumper.add_representer(tuple, _sequence)
+_Dumper.add_representer(np.float64, lambda dumper, value: dumper.represent_float(float(value)))
