@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +70,31 @@ def test_help_imports_neither_torch_nor_scikit_learn() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert b"scan" in done.stdout
+
+
+def test_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
+    """The shipped models travel with the package: build it, install it elsewhere, scan with the built-in detector."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "aigiscan", source / "aigiscan", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "models", source / "models", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source]
+    done = subprocess.run(build, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", tmp_path / "site", wheel], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1"}
+    where = subprocess.run(
+        [sys.executable, "-c", "import aigiscan; print(aigiscan.__file__)"],
+        capture_output=True, cwd=tmp_path, env=environment, check=True,
+    )  # fmt: skip
+    assert str(tmp_path / "site") in where.stdout.decode()
+    shutil.copy(ROOT / "examples" / "photos" / "rocket.jpg", tmp_path / "a.jpg")
+    scan = [sys.executable, "-m", "aigiscan", "scan", "a.jpg"]
+    done = subprocess.run(scan, capture_output=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().splitlines()[1].startswith("a.jpg,")
+    assert done.stderr.decode().count("demonstration grade") == 1
+    assert (tmp_path / "site" / "aigiscan" / "explain" / "phrases.txt").is_file()

@@ -64,7 +64,7 @@ class StackedView(FeatureView):
         return {**super().params(), "bases": bases}
 
     def arrays(self) -> dict[str, np.ndarray]:  # noqa: D102
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for i, (view, classifier) in enumerate(zip(self.views, self.classifiers, strict=True)):
             found |= {f"{i}.view.{key}": value for key, value in view.arrays().items()}
             found |= {f"{i}.classifier.{key}": value for key, value in classifier.get_arrays().items()}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from aigiscan.errors import DetectorError, InputError
 
@@ -59,7 +60,7 @@ class ComponentsView(FeatureView):
     kind = "components"
     channels = ("embedding",)
 
-    def __init__(self, kept: Sequence[int], search_generators: Sequence[str] = ()) -> None:
+    def __init__(self, kept: ArrayLike, search_generators: Sequence[str] = ()) -> None:
         self.kept = np.asarray(kept, dtype=np.int64)
         self.search_generators = tuple(search_generators)
         if self.kept.size == 0:
