@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,28 +131,39 @@ def _same_name(name: str, store: EmbeddingStore) -> bool:
 
 def _find(paths: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[ImageRecord]:
     """Records of all paths, with labels where a folder or manifest has them."""
-    import os
+    lists = [_find_one(path, include, exclude) for path in paths]
+    if not any(lists):
+        raise InputError(f"no image found in {', '.join(paths)}: nothing to embed")
+    if len(lists) == 1:
+        return lists[0]
+    found: dict[str, ImageRecord] = {}
+    for record in chain.from_iterable(lists):
+        found.setdefault(os.path.abspath(record.path), record)
+    return sorted(found.values(), key=lambda record: os.fsencode(record.path))
 
+
+def _find_one(path: str, include: Sequence[str], exclude: Sequence[str]) -> list[ImageRecord]:
     from aigiscan.images.find import find_images
     from aigiscan.images.labels import find_labelled
 
-    found: dict[str, ImageRecord] = {}
-    for path in paths:
-        records = find_images([path], include=include, exclude=exclude, stdin=sys.stdin)
-        if Path(path).is_dir() or path.lower().endswith(".csv"):
-            wanted = {record.path for record in records}
-            try:
-                labelled = find_labelled(path)
-                records = [r for r in labelled if r.path in wanted] if include or exclude else labelled
-            except InputError:
-                # Not a labelled layout: an ordinary folder. What a manifest does say, its records have already.
-                if not any(record.label is not None for record in records):
-                    console.note(f"{path}: no labels (neither a labelled layout nor a manifest)")
-        for record in records:
-            found.setdefault(os.path.abspath(record.path), record)
-    if not found:
-        raise InputError(f"no image found in {', '.join(paths)}: nothing to embed")
-    return sorted(found.values(), key=lambda record: os.fsencode(record.path))
+    def everything() -> list[ImageRecord]:
+        return find_images([path], include=include, exclude=exclude, stdin=sys.stdin)
+
+    if not (Path(path).is_dir() or path.lower().endswith(".csv")):
+        return everything()
+    records: list[ImageRecord] | None = None
+    with contextlib.suppress(InputError):  # a handler would keep everything alive that the attempt had gathered
+        records = find_labelled(path)
+    if records is None:
+        # Not a labelled layout: an ordinary folder. What a manifest does say, its records have all the same.
+        records = everything()
+        if records and all(record.label is None for record in records):
+            console.note(f"{path}: no labels (neither a labelled layout nor a manifest)")
+        return records
+    if not (include or exclude):
+        return records
+    wanted = {record.path for record in everything()}
+    return [record for record in records if record.path in wanted]
 
 
 def _summarise(summary: EmbedSummary, encoder: Encoder, output: Path, seconds: float) -> None:
