@@ -94,6 +94,7 @@ def tsne(X: np.ndarray, *, seed: int = 0, max_points: int = TSNE_MAX_POINTS) -> 
     Returns (rows, points): the rows shown (all, or a seeded sample of ``max_points``), and their places (k, 2).
     """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     rows = np.arange(len(X))
     if len(rows) > max_points:
@@ -106,7 +107,9 @@ def tsne(X: np.ndarray, *, seed: int = 0, max_points: int = TSNE_MAX_POINTS) -> 
     # On the unit sphere Euclidean distance orders pairs as cosine distance does, and PCA can start the map.
     shown = np.divide(shown, norms, out=np.zeros_like(shown), where=norms > 0)
     model = TSNE(n_components=2, perplexity=perplexity, init="pca", random_state=seed)
-    return rows, np.asarray(model.fit_transform(shown), dtype=np.float64)
+    # For few points threads cost more than they give: on a busy machine they wait for each other.
+    with threadpool_limits(1 if len(rows) < 1000 else None):
+        return rows, np.asarray(model.fit_transform(shown), dtype=np.float64)
 
 
 def write_geometry(

@@ -71,6 +71,26 @@ def test_geometry_of_a_store_and_no_gallery(folder, tmp_path):
     assert not list(out.glob("gallery_*"))
 
 
+def test_geometry_before_and_after_removal(folder, tmp_path):
+    from aigiscan.search.selection import write_yaml
+    from aigiscan.store import EmbeddingStore
+
+    store, chosen, out = tmp_path / "s.h5", tmp_path / "kept.yaml", tmp_path / "out"
+    assert CliRunner().invoke(app, ["embed", str(folder), "-o", str(store), "-e", "color:rgb"]).exit_code == 0
+    with EmbeddingStore(store) as opened:
+        fingerprint = opened.fingerprint
+        kept = [i for i, spread in enumerate(opened.read("embedding").std(axis=0)) if spread > 0][:9]
+    names = [f"{fingerprint['name']}:{i}" for i in kept]
+    pair = ["grid_gan", "tint"]
+    write_yaml(chosen, {"format": 1, "kind": "components", "encoder": fingerprint, "pair": pair, "kept": names})
+    evaluate(
+        store, "-o", out, "--no-transfer", "--no-held-out", "--geometry", "--features", f"components:{chosen}"
+    )  # fmt: skip
+    written = json.loads((out / "geometry" / "geometry.json").read_text())["rows"]
+    dimensions = {row["columns"]: row["dimensions"] for row in written}
+    assert dimensions["after removal"] == 9 < dimensions["before removal"]
+
+
 def test_what_cannot_be_shown_is_one_line(folder, tmp_path):
     result = evaluate(folder, "-o", tmp_path, "-e", "color:rgb", "--no-transfer", "--no-held-out", "--spectra", code=2)
     assert "--spectra-size" in result.stderr.splitlines()[-1]

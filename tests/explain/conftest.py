@@ -15,9 +15,14 @@ from aigiscan.encoders import EncoderOptions, create_encoder
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A cache of our own for the whole session: the vocabulary is embedded once."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # these models are so small that threads only wait for each other
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIGISCAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

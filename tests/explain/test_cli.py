@@ -93,6 +93,26 @@ def test_heads_of_a_store_and_of_an_encoder(planted_name: str, coloured_store: P
     assert len(json.loads(result.stdout)["heads"]) == 12
 
 
+def test_a_detector_fitted_on_selected_heads(coloured_store: Path, coloured_folder: Path, tmp_path: Path) -> None:
+    """fit --features heads: → words and parts of these heads, from the files alone."""
+    from aigiscan.search.selection import write_yaml
+    from aigiscan.store import EmbeddingStore
+
+    with EmbeddingStore(coloured_store) as store:
+        content = {"format": 1, "kind": "heads", "encoder": dict(store.fingerprint), "kept": [[0, 1], [2, 2]]}
+    write_yaml(tmp_path / "heads.yaml", {**content, "train": "red_gan", "validate": "blue_gan"})
+    fit = ["fit", coloured_store, "-o", tmp_path / "det", "--features", f"heads:{tmp_path / 'heads.yaml'}"]
+    result = CliRunner().invoke(app, [*map(str, fit), "--folds", "2", "--no-standardize"])
+    assert result.exit_code == 0, result.output
+    words = json.loads(run(tmp_path / "det", "--top", "1").stdout)
+    assert words["heads"]["0:1"]["tokens"]["negative"][0]["text"] == "green"
+    lines = run(tmp_path / "det", coloured_folder / "1_fake" / "red_gan").stdout.splitlines()
+    explained = json.loads(lines[0])
+    assert set(explained["parts"]) == {"head:0:1", "head:2:2", "intercept"}
+    assert sum(explained["parts"].values()) == pytest.approx(explained["logit"], rel=1e-5)
+    assert {head["head"] for head in explained["heads"]} == {"0:1", "2:2"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
