@@ -254,10 +254,11 @@ def load_for_explaining(detector: Detector, *, device: str = "auto") -> Encoder:
 
 
 def _by_group(columns: Sequence[str], values: np.ndarray) -> dict[str, float]:
-    """Contributions of columns, summed by the encoder that made them: ``lite:17`` belongs to ``lite``."""
+    """Contributions of columns, summed by what made them: ``lite:17`` belongs to ``lite``, ``base:mine`` to itself."""
     parts: dict[str, float] = {}
     for column, value in zip(columns, values, strict=True):
-        group = column.rpartition(":")[0] or column
+        maker, _, number = column.rpartition(":")
+        group = maker if maker and number.isdigit() else column
         parts[group] = parts.get(group, 0.0) + float(value)
     return parts
 

@@ -136,6 +136,18 @@ def test_a_concatenation_has_the_parts_of_both(planted_name: str, pictures: Any)
     assert explanation.patches.shape == (4, 4)
 
 
+def test_a_stack_has_a_part_per_base(planted: Any, pictures: Any) -> None:
+    from aigiscan.detector.stacked import StackedView
+
+    bases = [make_detector(planted, pictures), make_detector(planted, pictures, classifier="knn", k=3)]
+    view = StackedView(["one", "two"], [b.view for b in bases], [b.classifier for b in bases], [[], []])
+    detector = make_detector(planted, pictures, view=view)
+    explanation, score = explained(detector, pictures[0][1])
+    assert set(explanation.parts) == {"base:one", "base:two", "intercept"}
+    assert explanation.sum_of_parts == pytest.approx(score, abs=1e-6)
+    assert "stacked" in explanation.missing["heads"]
+
+
 def test_a_classifier_without_weights_still_has_a_score(planted: Any, pictures: Any) -> None:
     detector = make_detector(planted, pictures, classifier="knn", k=3)
     explanation, score = explained(detector, pictures[0][1])
