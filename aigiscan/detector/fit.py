@@ -108,6 +108,8 @@ def fit(
     else:
         matrices = [view.transform(t.channels) for t in given]
     unfitted = make_classifier(settings.classifier, **dict(settings.params))
+    if "random_state" in unfitted.get_params() and "random_state" not in settings.params:
+        unfitted.set_params(random_state=settings.seed)
     target = np.where(table.label == 1, table.sources, "real") if unfitted.multiclass else table.label
 
     def fitted_on(rows: np.ndarray) -> Any:
