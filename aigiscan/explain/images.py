@@ -180,7 +180,7 @@ class Explainer:
         form = self.directions.form
         if form is None:
             return {}
-        weighted = look.features[0] * form.weights / look.length
+        weighted = form.columns(look.features)[0] * form.weights / look.length
         if self.directions.embedding is not None:
             parts = self._embedding_parts(look)
         elif self.directions.heads:

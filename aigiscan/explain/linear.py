@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ class LinearForm:
     weights (n_features,) float64, in the units of the features as the view gives them: a scaling that the classifier
     learned is folded in, also into the intercept. Positive weights push towards AI-generated.
     normalized: the score depends on a cosine similarity; length(x) = ‖(x − centre) / spread‖.
+    clip: for stacks, x are probabilities p and weights act on their log odds, p held within [clip, 1 − clip].
     """
 
     weights: np.ndarray
@@ -28,6 +29,15 @@ class LinearForm:
     offset: float = 0.0
     centre: np.ndarray | float = 0.0
     spread: np.ndarray | float = 1.0
+    clip: float | None = None
+
+    def columns(self, X: np.ndarray) -> np.ndarray:
+        """X (n, n_features) → what the weights act on, float64 of the same shape."""
+        rows = np.asarray(X, dtype=np.float64)
+        if self.clip is None:
+            return rows
+        p = np.clip(rows, self.clip, 1 - self.clip)
+        return np.log(p / (1 - p))
 
     def length(self, X: np.ndarray) -> np.ndarray:
         """X (n, n_features) → what the weighted sum is divided by, (n,)."""
@@ -39,23 +49,32 @@ class LinearForm:
     def score(self, X: np.ndarray) -> np.ndarray:
         """X (n, n_features) → (n,)."""
         rows = np.asarray(X, dtype=np.float64)
-        return (rows @ self.weights + self.offset) / self.length(rows) + self.intercept
+        return (self.columns(rows) @ self.weights + self.offset) / self.length(rows) + self.intercept
 
 
 def linear_form(classifier: Any, n_features: int) -> LinearForm:
     """The linear form of a fitted classifier; DetectorError with the reason if its score is not linear.
 
     Logistic, linear SVM, linear-bce and any other probe with ``coef_`` and ``intercept_`` state it themselves, residual
-    its direction; others (zero-shot) are measured at ± unit vectors. Each is compared with the classifier's own scores
-    at random points, so a classifier that only looks linear is refused.
+    its direction, stacking its weights on log odds; others (zero-shot) are measured at ± unit vectors. Each is compared
+    with the classifier's own scores at random points, so a classifier that only looks linear is refused.
     """
-    candidates = (_stated, _residual, _measured)
+    candidates = (_stacking, _stated, _residual, _measured)
     forms = (form for form in (make(classifier, n_features) for make in candidates) if form is not None)
     form = next((form for form in forms if _agrees(form, classifier)), None)
     if form is None:
         name = type(classifier).__name__
         raise DetectorError(f"the score of {name} is not linear in the features: it has no weights to take apart")
     return form
+
+
+def _stacking(classifier: Any, n_features: int) -> LinearForm | None:
+    from aigiscan.classifiers.stacking import StackingClassifier
+
+    if not isinstance(classifier, StackingClassifier):
+        return None
+    form = _stated(classifier, n_features)
+    return None if form is None else replace(form, clip=classifier.clip)
 
 
 def _stated(classifier: Any, n_features: int) -> LinearForm | None:
@@ -93,6 +112,8 @@ def _agrees(form: LinearForm, classifier: Any) -> bool:
     rng = np.random.default_rng(0)
     # Several lengths, so that a score that depends on the direction alone is told from one that does not.
     points = rng.normal(size=(24, len(form.weights))) * np.repeat([0.1, 1.0, 30.0], 8)[:, None]
+    if form.clip is not None:
+        points = rng.uniform(size=points.shape)
     expected, got = _scores(classifier, points), form.score(points)
     scale = max(1e-12, float(np.abs(expected).max()))
     return bool(np.all(np.isfinite(expected)) and np.abs(expected - got).max() <= _TOLERANCE * scale)

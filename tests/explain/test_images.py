@@ -136,12 +136,13 @@ def test_a_concatenation_has_the_parts_of_both(planted_name: str, pictures: Any)
     assert explanation.patches.shape == (4, 4)
 
 
-def test_a_stack_has_a_part_per_base(planted: Any, pictures: Any) -> None:
+@pytest.mark.parametrize("meta", ["stacking", "logistic"])
+def test_a_stack_has_a_part_per_base(planted: Any, pictures: Any, meta: str) -> None:
     from aigiscan.detector.stacked import StackedView
 
     bases = [make_detector(planted, pictures), make_detector(planted, pictures, classifier="knn", k=3)]
     view = StackedView(["one", "two"], [b.view for b in bases], [b.classifier for b in bases], [[], []])
-    detector = make_detector(planted, pictures, view=view)
+    detector = make_detector(planted, pictures, view=view, classifier=meta)
     explanation, score = explained(detector, pictures[0][1])
     assert set(explanation.parts) == {"base:one", "base:two", "intercept"}
     assert explanation.sum_of_parts == pytest.approx(score, abs=1e-6)
