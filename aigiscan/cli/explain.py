@@ -45,8 +45,11 @@ def explain(
 ) -> None:
     """Say why: weights in words, a score taken apart into heads and patches, the nearest known images."""
     from aigiscan.explain.words import read_phrases
+    from aigiscan.explain.write import make_folder
 
     texts = read_phrases(phrases)
+    if output is not None:
+        make_folder(output)  # what cannot be written is said before anything is computed
     if target == "heads":
         if not images or len(images) != 1:
             raise InputError("explain heads needs one store or encoder, such as: aigiscan explain heads mini")
@@ -152,9 +155,13 @@ def _explain_images(
     records = find_images(images)
     if not records:
         raise InputError(f"no image in {', '.join(images)}")
-    found = []
+    found, said = [], set()
     for explanation in console.track(explainer.explain_all(records), total=len(records), description="explaining"):
         _show_explanation(explanation)
+        for part, reason in explanation.missing.items():
+            if (part, reason) not in said:  # the same for all images of a detector
+                console.note(f"no {part}: {reason}")
+                said.add((part, reason))
         if output is None:
             print(json.dumps(explanation.to_json(), ensure_ascii=False))
         else:
@@ -187,11 +194,8 @@ def _show_explanation(explanation: Explanation) -> None:
     console.table(path, ("part", "contribution", "words"), rows)
     for side, found in (explanation.neighbours or {}).items():
         for n in found[:3]:
-            console.note(
-                f"nearest {side}: {printable(n.path)} ({n.similarity:.3f}{', ' + n.generator if n.generator else ''})"
-            )
-    for part, reason in explanation.missing.items():
-        console.note(f"no {part}: {reason}")
+            generator = f", {n.generator}" if n.generator else ""
+            console.note(f"nearest {side}: {printable(n.path)} ({n.similarity:.3f}{generator})")
 
 
 def _explain_heads(source: str, texts: Sequence[str], *, top: int, output: Path | None, device: str) -> None:
