@@ -39,7 +39,7 @@ def of_detectors(
     running: dict[str, Any],
 ) -> None:
     """Each detector with its own preprocessing and threshold."""
-    chosen = sample(given.sources, max_images, seed)
+    chosen = sample(given.labels, given.sources, max_images, seed)
     rows: dict[str, list[RobustnessRow]] = {}
     for name, judge in detectors.items():
         steps = {spec: (spec, judge.card.equalization) for spec in (CLEAN, *PERTURBATIONS)}
@@ -67,12 +67,17 @@ def of_fits(
     for entry in entries:
         given, candidate = entry.given, entry.candidate
         folds = source_folds(candidate.labels, candidate.sources, candidate.groups, 3, seed)
-        held = np.flatnonzero(folds == 0)
+        # the fold with most photo sources: one whose photographs are all of one source says little
+        counts = [
+            len(np.unique(candidate.sources[(folds == k) & (candidate.labels == 0)])) for k in range(folds.max() + 1)
+        ]
+        best = int(np.argmax(counts))
+        held = np.flatnonzero(folds == best)
         fitted = candidate.fit(
-            np.flatnonzero((folds != 0) & ~np.isin(candidate.groups, candidate.groups[held])), "source"
+            np.flatnonzero((folds != best) & ~np.isin(candidate.groups, candidate.groups[held])), "source"
         )
         if given.name not in known:
-            chosen = held[sample(candidate.sources[held], max_images, seed)]
+            chosen = held[sample(candidate.labels[held], candidate.sources[held], max_images, seed)]
             steps = {spec: (spec, given.fitting_table().equalization) for spec in (CLEAN, *PERTURBATIONS)}
             known[given.name] = perturbed_channels(given, chosen, make_encoder(given, running), steps, running)
         readable, channels = known[given.name]
@@ -96,7 +101,7 @@ def quality(
         given, candidate = entry.given, entry.candidate
         crop = without_jpeg(given.fitting_table().equalization)
         if given.name not in known:
-            chosen = sample(candidate.sources, 2 * max_images, seed)
+            chosen = sample(candidate.labels, candidate.sources, 2 * max_images, seed)
             steps = {f"quality {q}": (CLEAN, f"{crop},jpeg:{q}".lstrip(",")) for q in QUALITIES}
             known[given.name] = perturbed_channels(given, chosen, make_encoder(given, running), steps, running)
         readable, channels = known[given.name]

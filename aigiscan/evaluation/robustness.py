@@ -66,14 +66,19 @@ def perturbed(
     return run(records, encoder, equalization=chain, **options)
 
 
-def sample(sources: NDArray, most: int, seed: int = 0) -> NDArray[np.intp]:
-    """At most ``most`` rows, sorted, every source giving as equal a number as it can."""
-    if len(sources) <= most:
-        return np.arange(len(sources))
-    rng, names = np.random.default_rng(seed), np.asarray(sources).astype(str)
-    queues = [rng.permutation(np.flatnonzero(names == name)) for name in np.unique(names)]
-    order = [queue[i] for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
-    return np.sort(np.array(order[:most]))
+def sample(labels: NDArray, sources: NDArray, most: int, seed: int = 0) -> NDArray[np.intp]:
+    """At most ``most`` rows, sorted: half photographs, half fakes (all if there are fewer), sources giving alike."""
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    rng, names, y = np.random.default_rng(seed), np.asarray(sources).astype(str), np.asarray(labels)
+    chosen: list[int] = []
+    for label in (0, 1):
+        queues = [
+            rng.permutation(np.flatnonzero((names == name) & (y == label))) for name in np.unique(names[y == label])
+        ]
+        order = [int(queue[i]) for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
+        chosen += order[: most // 2]
+    return np.sort(np.array(chosen))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,14 @@ def test_rows_are_the_plain_metrics_and_share_their_draws():
 
 
 def test_sample_takes_sources_alike():
-    sources = np.repeat(["large", "middle", "small"], [100, 20, 3])
-    chosen = sources[sample(sources, 33, seed=1)]
-    assert [int((chosen == name).sum()) for name in ("large", "middle", "small")] == [15, 15, 3]
-    assert np.array_equal(sample(sources, 1000), np.arange(123))
-    assert np.array_equal(sample(sources, 20, 5), sample(sources, 20, 5))
+    sources = np.repeat(["large", "middle", "small", "gan", "few"], [100, 20, 3, 200, 4])
+    labels = np.repeat([0, 1], [123, 204])
+    rows = sample(labels, sources, 66, seed=1)
+    counts = {name: int((sources[rows] == name).sum()) for name in np.unique(sources)}
+    assert counts == {"large": 15, "middle": 15, "small": 3, "gan": 29, "few": 4}
+    assert (np.diff(rows) > 0).all()
+    assert np.array_equal(sample(labels, sources, 1000), np.arange(327))
+    assert np.array_equal(sample(labels, sources, 20, 5), sample(labels, sources, 20, 5))
 
 
 def test_the_picture_is_perturbed_first_and_equalised_afterwards(tmp_path):
