@@ -23,12 +23,13 @@ class PairCommand(TyperCommand):
 
     def parse_args(self, ctx, args):  # noqa: D102
         joined = []
-        rest = iter(args)
-        for arg in rest:
-            joined.append(arg)
-            if arg == "--pair":
-                names = [name for _, name in zip(range(2), rest, strict=False)]
-                joined += [_BETWEEN.join(names)] if names else []
+        rest = list(args)
+        while rest:
+            joined.append(rest.pop(0))
+            if joined[-1] == "--pair" and rest:
+                joined.append(rest.pop(0))
+                if rest and not rest[0].startswith("-"):
+                    joined[-1] += _BETWEEN + rest.pop(0)
         return super().parse_args(ctx, joined)
 
 

@@ -20,7 +20,8 @@ because along every ray from there the slope of the objective at distance t is a
 test row's margin is then known up to ‖x‖·t in the same norms, and a candidate whose best possible score is below
 another one's worst is out. What is left takes one or two chord steps ``w − H⁻¹g + H⁻¹e_j (H⁻¹g)_j / h_j`` in float32,
 all candidates in one matrix product, and is judged again; what is left then takes conjugate-gradient steps with H⁻¹ as
-preconditioner, in float64, until one is left or all are known to the last digits. What float32 may lose is added to the error.
+preconditioner, in float64, until one is left or all are known to the last digits. What float32 may lose is added to
+the error.
 """
 
 from __future__ import annotations

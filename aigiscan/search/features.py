@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class DirectionResult:
     scores: tuple[float, ...]
     baseline: float
     best_step: int
-    counters: dict[str, Any]
+    counters: dict[str, Any] = field(compare=False)
 
     def kept(self, width: int) -> np.ndarray:
         """Columns left at the best score, ascending."""
@@ -132,6 +132,7 @@ def search_direction(job: DirectionJob) -> DirectionResult:
         problem, options = job.problem, job.options
         journal = Journal(Path(job.journal), _key(problem, options)) if job.journal else None
         baseline, removals = journal.read() if journal else (None, [])
+        removals = removals[: options.max_steps or None]
         search = GreedySearch(problem, options, removed=[r.column for r in removals])
         if baseline is None:
             baseline = search.baseline

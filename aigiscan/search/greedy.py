@@ -88,7 +88,7 @@ class GreedySearch:
         if removed:
             X, T = X[:, kept], T[:, kept]
             fit = fit_logistic(X, self.y, options.C, intercept=options.intercept)
-        self.original = kept
+        self.original, self.already = kept, len(removed)
         self.geometry = Geometry(X, self.y, T, options.C, intercept=options.intercept)
         self.weights = np.concatenate([[fit.intercept] if options.intercept else [], fit.weights])
         self.margins = self.residual = self.test_margins = np.zeros(0)
@@ -96,10 +96,10 @@ class GreedySearch:
         self._refresh()
 
     def __iter__(self) -> Iterator[Removal]:
-        """Removals until one column is left or ``max_steps`` are done (those of an earlier run are not counted)."""
+        """Removals until one column is left or ``max_steps`` are done, those of an earlier run included."""
         limit = len(self.original) - 1
         if self.options.max_steps:
-            limit = min(limit, self.options.max_steps)
+            limit = min(limit, self.options.max_steps - self.already)
         for _ in range(limit):
             yield self.step()
 

@@ -1,0 +1,143 @@
+"""``aigiscan select-features`` and ``select-heads`` as a user calls them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+from planted_clip import FP32, PLANTED_HEAD, coloured, write_planted_clip
+from search_planted import GOOD, HARMFUL, planted_pair, write_store
+from typer.testing import CliRunner
+
+from aigiscan.cli.app import app
+from aigiscan.encoders import EncoderOptions, create_encoder
+
+
+def call(*arguments: object, refused: str = ""):
+    """Run a command; ``refused``: it must end with code 2 and one line that has this in it."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if refused:
+        assert result.exit_code == 2, result.output
+        last = result.stderr.strip().splitlines()[-1]
+        assert last.startswith("aigiscan: error: ") and refused in last, result.output
+    else:
+        assert result.exit_code == 0, result.output
+        assert result.stdout == ""
+    return result
+
+
+@pytest.fixture
+def store(tmp_path):
+    X, label, generator = planted_pair(0, n=90)
+    generator = [g if i % 2 or g != "b" else "c" for i, g in enumerate(generator)]
+    return write_store(tmp_path / "store.h5", {"embedding": X}, label, generator)
+
+
+def test_selection_has_all_that_is_needed_to_check_it(store, tmp_path):
+    output = tmp_path / "out" / "selection.yaml"
+    result = call(
+        "select-features", store, "--pair", "a", "b", "--score", "auc", "--C", 0.5, "--seed", 3, "-j", 1,
+        "-o", output, "--plot", tmp_path / "curves.png",
+    )  # fmt: skip
+    assert "a → b" in result.stderr
+    assert "components:" in result.stderr
+    content = yaml.safe_load(output.read_text())
+    assert content["kind"] == "components"
+    assert content["encoder"]["name"] == "planted"
+    assert (content["pair"], content["C"], content["score"], content["seed"]) == (["a", "b"], 0.5, "auc", 3)
+    assert content["versions"]["aigiscan"]
+    kept = {int(name.rpartition(":")[2]) for name in content["kept"]}
+    assert set(GOOD) <= kept
+    assert not set(HARMFUL) & kept
+    forth, back = content["directions"]
+    assert (forth["train"], forth["test"], back["train"], back["test"]) == ("a", "b", "b", "a")
+    for direction in (forth, back):
+        assert len(direction["removed"]) == len(direction["scores"]) == 15
+        curve = [direction["baseline"], *direction["scores"]]
+        assert direction["best_step"] == int(np.argmax(curve))
+        assert direction["best_score"] == max(curve)
+        assert direction["counters"]["candidates"] == sum(range(2, 17))
+    union = {c for d in (forth, back) for c in set(range(16)) - {int(n[8:]) for n in d["removed"][: d["best_step"]]}}
+    assert kept == union
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in output.parent.iterdir()] == ["selection.yaml"]  # no progress file stays
+
+
+def test_several_pairs_write_a_file_each(store, tmp_path):
+    output = tmp_path / "s.yaml"
+    call(
+        "select-features", store, "--pair", "a", "b", "--pair", "c", "a", "--max-steps", 2, "-j", 2, "-o", output
+    )  # fmt: skip
+    for name, pair in (("s-a-b.yaml", ["a", "b"]), ("s-c-a.yaml", ["c", "a"])):
+        content = yaml.safe_load((tmp_path / name).read_text())
+        assert content["pair"] == pair
+        assert [len(d["removed"]) for d in content["directions"]] == [2, 2]
+    assert not output.exists()
+
+
+def test_a_cut_search_goes_on(store, tmp_path, monkeypatch):
+    from aigiscan.search.greedy import GreedySearch
+
+    whole, output = tmp_path / "whole.yaml", tmp_path / "s.yaml"
+    arguments = ("select-features", store, "--pair", "a", "b", "-j", 1, "--intercept", "-o")
+    call(*arguments, whole)
+    steps = []
+    original = GreedySearch.step
+
+    def step(self):
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        steps.append(1)
+        return original(self)
+
+    monkeypatch.setattr(GreedySearch, "step", step)
+    assert CliRunner().invoke(app, [str(a) for a in (*arguments, output)]).exit_code == 130
+    assert not output.exists()
+    monkeypatch.setattr(GreedySearch, "step", original)
+    call(*arguments, output)
+    one, other = (yaml.safe_load(path.read_text()) for path in (whole, output))
+    assert [d["removed"] for d in one["directions"]] == [d["removed"] for d in other["directions"]]
+    assert other["directions"][0]["counters"]["steps"] == 11  # four of fifteen were there
+    assert one["kept"] == other["kept"]
+
+
+def test_a_detector_uses_the_selection_and_remembers_the_pair(store, tmp_path):
+    from aigiscan.search.views import parse_view
+    from aigiscan.store import EmbeddingStore
+
+    output = tmp_path / "s.yaml"
+    call("select-features", store, "--pair", "a", "b", "--standardize", "-j", 1, "-o", output)
+    with EmbeddingStore(store) as opened:
+        view = parse_view(f"components:{output}", opened.fingerprint)
+    assert view.search_generators == ("a", "b")
+
+
+def test_wrong_calls_are_one_line(store, tmp_path):
+    output = tmp_path / "s.yaml"
+    call("select-features", store, "--pair", "a", "z", "-o", output, refused="no generator 'z'; it has: a, b, c")
+    call("select-features", store, "--pair", "a", "-o", output, refused="does not name two generators")
+    call("select-features", store, "--pair", "a", "b", "--score", "f1", "-o", output, refused="unknown score")
+    call("select-features", store, "--pair", "a", "b", "--backend", "dask", "-o", output, refused="go together")
+    call("select-features", store, "--pair", "a", "b", "--backend", "magic", "-o", output, refused="not known")
+    call("select-heads", store, "--train", "a", "--validate", "b", "-o", output, refused="--heads")
+    call("select-heads", tmp_path / "no.h5", "--train", "a", "--validate", "b", "-o", output, refused="no.h5")
+
+
+def test_select_heads(tmp_path):
+    encoder = create_encoder(write_planted_clip(tmp_path / "clip"), EncoderOptions(heads=True, **FP32))
+    rng = np.random.default_rng(0)
+    generator = [("", "a", "b")[i % 3] for i in range(90)]
+    images = [coloured(rng, "red" if g else "green") for g in generator]
+    channels = encoder.encode([encoder.prepare(image) for image in images])
+    label = [int(bool(g)) for g in generator]
+    store = write_store(tmp_path / "s.h5", channels, label, generator, fingerprint=encoder.fingerprint())
+    output, picture = tmp_path / "heads.yaml", tmp_path / "heads.png"
+    call("select-heads", store, "--train", "a", "--validate", "b", "--top", 2, "-o", output, "--plot", picture)
+    content = yaml.safe_load(output.read_text())
+    assert content["kind"] == "heads"
+    assert (content["train"], content["validate"], content["strategy"]) == ("a", "b", "top")
+    assert content["kept"][0] == list(PLANTED_HEAD)
+    first = content["ranking"][0]
+    assert ([first["layer"], first["head"]], first["score"]) == (list(PLANTED_HEAD), 1.0)
+    assert len(content["ranking"]) == 12
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,56 @@
+"""Scores of many candidates at once agree with scikit-learn, and their intervals hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from aigiscan.search.scores import SCORES, log_loss, loss_interval, score_interval
+
+
+@pytest.fixture(params=["continuous", "tied"])
+def margins(request):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(20, 60))
+    return np.round(values, 1) if request.param == "tied" else values
+
+
+FAKE = np.random.default_rng(1).random(60) < 0.4
+
+
+def test_scores_agree_with_scikit_learn(margins):
+    for values, accuracy, auc, ap, loss in zip(
+        margins,
+        *(SCORES[name](margins, FAKE) for name in ("accuracy", "auc", "ap")),
+        log_loss(margins, FAKE),
+        strict=True,
+    ):
+        assert accuracy == metrics.accuracy_score(FAKE, values > 0)
+        assert auc == pytest.approx(metrics.roc_auc_score(FAKE, values), abs=1e-12)
+        assert ap == pytest.approx(metrics.average_precision_score(FAKE, values), abs=1e-12)
+        assert loss == pytest.approx(metrics.log_loss(FAKE, 1 / (1 + np.exp(-values))), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_intervals_hold_for_every_error_within_the_bound(name, margins):
+    rng = np.random.default_rng(2)
+    error = np.abs(rng.normal(size=margins.shape)) * 0.3
+    value, low, high = score_interval(name, margins, error, FAKE)
+    loss_low, loss_high = loss_interval(margins, error, FAKE)
+    assert (low <= value).all()
+    assert (value <= high).all()
+    for _ in range(50):
+        moved = margins + error * rng.uniform(-1, 1, size=error.shape)
+        assert (SCORES[name](moved, FAKE) >= low).all()
+        assert (SCORES[name](moved, FAKE) <= high).all()
+        assert (log_loss(moved, FAKE) >= loss_low).all()
+        assert (log_loss(moved, FAKE) <= loss_high).all()
+
+
+def test_intervals_are_reached_at_their_ends(margins):
+    error = np.full(margins.shape, 0.2)
+    _, low, high = score_interval("auc", margins, error, FAKE)
+    right = np.where(FAKE, 0.2, -0.2)
+    np.testing.assert_array_equal(SCORES["auc"](margins + right, FAKE), high)
+    np.testing.assert_array_equal(SCORES["auc"](margins - right, FAKE), low)
