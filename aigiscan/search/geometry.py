@@ -7,8 +7,8 @@ the smaller matrix follows from the larger one by a rank-one correction, so that
 O(n d²). S may be older than the current weights: every bound of the search holds for any positive S.
 
 All matrices are kept as (columns × rows), so that one candidate is one contiguous line of memory. Training rows of
-fakes are kept with their sign turned: a margin is then positive where the row is on the wrong side, for both labels, and
-the small p of well-classified rows keeps all its digits.
+fakes are kept with their sign turned: a margin is then positive where the row is on the wrong side, for both labels,
+and the small p of well-classified rows keeps all its digits.
 
 ``A`` and ``B``, from which all candidates are judged, are float32; :meth:`Geometry.exact_lines` gives single lines of
 them in float64. ``rounding`` is a generous estimate of what float32 loses, relative to the largest entry of a line.
