@@ -30,6 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aigiscan.search.bounds import kept_curvature, line_search, reach_of, sigmoid
 from aigiscan.search.geometry import Geometry
 from aigiscan.search.scores import LOSS_TIE, SCORE_TIE, SCORES, loss_interval, score_interval
 
@@ -146,7 +147,7 @@ class Candidates:
             r *= r
             decrement = np.sqrt(np.maximum(r @ f32["inverse"] - pull.astype(float) ** 2 / g.h[part], 0.0))
             decrement += g.rounding * self.moves[part] + self.blur
-            self.reach[part] = self._reach(decrement, self.drift_low * np.exp(-moved) - self.drift_lost)
+            self.reach[part] = reach_of(decrement, self.drift_low * np.exp(-moved) - self.drift_lost, self.radius)
         block = max(1, SCREEN_BLOCK // len(self.fake))
         for first in range(g.fixed, g.active, block):
             lines = np.arange(first, min(first + block, g.active))
@@ -193,7 +194,7 @@ class Candidates:
         decrement = np.sqrt(np.maximum(R**2 @ f32["inverse"] - pull.astype(float) ** 2 / g.h[lines], 0.0))
         # What earlier steps lost is contained in what the start may lose: they are much shorter.
         decrement += g.rounding * (self.moves[lines] + 4 * length) + 2 * self.blur
-        reach = self._reach(decrement, self._kept_curvature(p, f32["s"], f32["leverage"]))
+        reach = reach_of(decrement, kept_curvature(p, f32["s"], f32["leverage"]), self.radius)
         # A step that made it worse is forgotten; what was known before still holds.
         better = reach < self.reach[lines]
         for i in np.flatnonzero(better):
@@ -288,14 +289,14 @@ class Candidates:
                 along[i] += beta * state.along
                 test_along[i] += beta * state.test_along
                 image[i] += beta * state.image
-        length = self._line_search(M, R, along, image)[:, None]
+        length = line_search(M, R, along, image, g.s, self.C)[:, None]
         before = sigmoid(M.copy())
         M += length * along
         p = sigmoid(M.copy())
         R += length * image + self.C * (p - before - g.s * (length * along))
         pull = np.einsum("ij,ij->i", a, R)
         decrement = np.sqrt(np.maximum(R**2 @ (1.0 / (self.C * g.s)) - pull**2 / g.h[lines], 0.0))
-        reach = self._reach(decrement, self._kept_curvature(p, g.s, self.leverage))
+        reach = reach_of(decrement, kept_curvature(p, g.s, self.leverage), self.radius)
         test = np.stack([state.test for state in states]) + length * test_along
         for i, state in enumerate(states):
             moved = length[i] * image[i]
@@ -307,50 +308,6 @@ class Candidates:
         self.reach[lines] = reach
         self.exact[lines] = reach * self.largest < MARGIN_TOLERANCE
         self._judge(lines, test, np.zeros(len(lines)))
-
-    def _line_search(self, M: np.ndarray, R: np.ndarray, along: np.ndarray, image: np.ndarray) -> np.ndarray:
-        """Length of the step of each candidate, (c,): a few Newton iterations on the slope of the objective, from 1.
-
-        The residual that is carried along is exact for any length, so that this one need not be.
-        """
-        s, C = self.geometry.s, self.C
-        slope0 = np.einsum("ij,ij->i", R, along)
-        ridge = np.maximum(np.einsum("ij,ij->i", image, along) - C * (along**2 @ s), 0.0)
-        before = sigmoid(M.copy())
-        length = np.ones(len(M))
-        rows = np.arange(len(M))
-        for _ in range(6):
-            p = sigmoid(M[rows] + length[rows, None] * along[rows])
-            slope = slope0[rows] + length[rows] * ridge[rows]
-            slope += C * np.einsum("ij,ij->i", p - before[rows], along[rows])
-            bend = ridge[rows] + C * np.einsum("ij,ij->i", p * (1 - p), along[rows] ** 2)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                better = np.nan_to_num(length[rows] - slope / bend, nan=1.0)
-            better = np.clip(better, length[rows] / 4, length[rows] * 4)
-            change = np.abs(better - length[rows]) > 0.1 * length[rows]
-            if not change.any():
-                break
-            rows = rows[change]
-            length[rows] = better[change]
-        return length
-
-    def _kept_curvature(self, p: np.ndarray, s: np.ndarray, leverage: np.ndarray) -> np.ndarray:
-        """The largest κ that can be shown, (c,): curvature at the candidates is at least κ H.
-
-        Rows that lose more than a share b of their curvature are charged b plus their leverage for the rest; the best
-        of a few b counts.
-        """
-        lost = 1.0 - p * (1 - p) / s
-        kappa = np.full(len(p), -np.inf)
-        for allowed in (0.1, 0.3, 0.6):
-            kappa = np.maximum(kappa, 1.0 - allowed - np.maximum(lost - allowed, 0.0) @ leverage)
-        return np.maximum(kappa, np.minimum(1.0, 1.0 - lost.max(axis=1)))
-
-    def _reach(self, decrement: np.ndarray, kappa: np.ndarray) -> np.ndarray:
-        reach = np.full(len(decrement), np.inf)
-        safe = self.radius * decrement < 0.999 * kappa
-        reach[safe] = -np.log1p(-self.radius * decrement[safe] / kappa[safe]) / self.radius
-        return reach
 
     def _judge(self, lines: np.ndarray, test: np.ndarray, pad: np.ndarray) -> None:
         """Score intervals from test margins known up to reach · ‖x‖ + pad."""
@@ -398,11 +355,3 @@ class Candidates:
         if line in self._sifted:
             return self._sifted[line][2]
         return self._single["test"] + self.geometry.B[line] * self._single["scale"][line]
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + e^−x) in place, with all digits also where it is small; several times faster than scipy's expit."""
-    np.minimum(x, 80.0 if x.dtype == np.float32 else 700.0, out=x)
-    np.exp(x, out=x)
-    x /= 1.0 + x
-    return x

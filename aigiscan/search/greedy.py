@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from aigiscan.errors import FitError
-from aigiscan.search.candidates import MAX_ROUNDS, Candidates, sigmoid
+from aigiscan.search.bounds import sigmoid
+from aigiscan.search.candidates import MAX_ROUNDS, Candidates
 from aigiscan.search.geometry import Geometry
 from aigiscan.search.logistic import fit_logistic
 from aigiscan.search.problem import Problem
