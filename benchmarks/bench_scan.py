@@ -85,16 +85,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--only", default="vit,lite,loaders")
     given = parser.parse_args()
+    only = given.only.split(",")
     with tempfile.TemporaryDirectory() as folder:
         options = EncoderOptions(device=given.device, precision=given.precision)
-        name, _ = random_weights(Path(folder) / "model")
         many = jpeg_files(None, Path(folder), 400)
-        results = [
-            overhead(create_encoder(name, options), "ViT-L/14", many[: given.count], given.rounds),
-            overhead(create_encoder("lite", options), "lite", many, given.rounds),
-            loaders(many, given.rounds),
-        ]
+        results = []
+        if "vit" in only:
+            name, _ = random_weights(Path(folder) / "model")
+            results.append(overhead(create_encoder(name, options), "ViT-L/14", many[: given.count], given.rounds))
+        if "lite" in only:
+            results.append(overhead(create_encoder("lite", options), "lite", many[:128], given.rounds))
+        if "loaders" in only:
+            results.append(loaders(many, given.rounds))
     print(markdown(results))
 
 

@@ -21,7 +21,7 @@ from store_helpers import digest, embed, records_of
 from aigiscan.store import EmbeddingStore, is_store
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-KILLS = 60
+KILLS = 51
 
 
 def start(store: Path, records: list, seconds: float | None) -> bool:
