@@ -102,14 +102,11 @@ def test_a_cut_search_goes_on(store, tmp_path, monkeypatch):
 
 
 def test_a_detector_uses_the_selection_and_remembers_the_pair(store, tmp_path):
-    from aigiscan.search.views import parse_view
-    from aigiscan.store import EmbeddingStore
-
-    output = tmp_path / "s.yaml"
-    call("select-features", store, "--pair", "a", "b", "--standardize", "-j", 1, "-o", output)
-    with EmbeddingStore(store) as opened:
-        view = parse_view(f"components:{output}", opened.fingerprint)
-    assert view.search_generators == ("a", "b")
+    output, detector = tmp_path / "s.yaml", tmp_path / "detector"
+    call("select-features", store, "--pair", "a", "b", "--standardize", "--max-steps", 3, "-j", 1, "-o", output)
+    call("fit", store, "--features", f"components:{output}", "--folds", 2, "-o", detector)
+    view = yaml.safe_load((detector / "card.yaml").read_text())["view"]
+    assert (view["kind"], view["search_generators"]) == ("components", ["a", "b"])
 
 
 def test_wrong_calls_are_one_line(store, tmp_path):
