@@ -342,16 +342,22 @@ class Candidates:
     def _judge_loss(self, lines: np.ndarray) -> None:
         """Loss intervals of lines that have none yet and whose test margins are known well enough to have one."""
         lines = lines[np.isinf(self.loss_high[lines]) & np.isfinite(self.reach[lines])]
+        if not len(lines):
+            return
         exact = np.array([int(line) in self.refined for line in lines], dtype=bool)
-        for part, dtype in ((lines[~exact], np.float32), (lines[exact], np.float64)):
+        for part, tests in ((lines[~exact], self._single_tests), (lines[exact], self._exact_tests)):
             if len(part):
-                test = np.stack([self._test_of(int(line)) for line in part])
-                error = (self.reach[part, None] * self.root + self._pad[part, None]).astype(dtype)
+                test = tests(part)
+                error = (self.reach[part, None] * self.root + self._pad[part, None]).astype(test.dtype)
                 self.loss_low[part], self.loss_high[part] = loss_interval(test, error, self.fake)
 
-    def _test_of(self, line: int) -> np.ndarray:
-        if line in self.refined:
-            return self.refined[line].test
-        if line in self._sifted:
-            return self._sifted[line][2]
-        return self._single["test"] + self.geometry.B[line] * self._single["scale"][line]
+    def _exact_tests(self, lines: np.ndarray) -> np.ndarray:
+        return np.stack([self.refined[int(line)].test for line in lines])
+
+    def _single_tests(self, lines: np.ndarray) -> np.ndarray:
+        test = self.geometry.B[lines] * self._single["scale"][lines, None]
+        test += self._single["test"]
+        for i, line in enumerate(lines):
+            if int(line) in self._sifted:
+                test[i] = self._sifted[int(line)][2]
+        return test
