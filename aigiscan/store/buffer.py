@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,26 +35,47 @@ class EncodedRow(Protocol):
         """The reason of a failure."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """An :class:`EncodedRow` with its channels as they will be stored."""
+
+    record: ImageRecord
+    facts: FileFacts
+    channels: Mapping[str, np.ndarray] | None
+    error: str = ""
+
+
 class PartBuffer:
     """Rows, failures and removals of the part to come; of one path the last entry counts."""
 
     def __init__(self, specs: Mapping[str, ChannelSpec]) -> None:
         self._specs = specs
-        self._entries: dict[bytes, EncodedRow | None] = {}  # None: removed
+        self._entries: dict[bytes, StoredRow | None] = {}  # None: removed
         self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def add(self, row: EncodedRow) -> None:
-        """Take a row or a failure; StoreError if its channels are not those of the store."""
+        """Take a row or a failure; StoreError if its channels are not those of the store or do not fit its types."""
+        channels = None
         if row.channels is not None:
-            for name, spec in self._specs.items():
-                shape = np.shape(row.channels[name]) if name in row.channels else None
-                if shape != spec.shape:
-                    raise StoreError(f"channel '{name}' of {row.record.path!r} has shape {shape}, not {spec.shape}")
-            self.bytes += sum(row.channels[name].nbytes for name in self._specs)
-        self._entries[_key(row.record.path)] = row
+            channels = {name: self._stored(name, row) for name in self._specs}
+            self.bytes += sum(values.nbytes for values in channels.values())
+        self._entries[_key(row.record.path)] = StoredRow(row.record, row.facts, channels, row.error)
+
+    def _stored(self, name: str, row: EncodedRow) -> np.ndarray:
+        assert row.channels is not None
+        spec = self._specs[name]
+        values = row.channels.get(name)
+        shape = None if values is None else np.shape(values)
+        if shape != spec.shape:
+            raise StoreError(f"channel '{name}' of {row.record.path!r} has shape {shape}, not {spec.shape}")
+        with np.errstate(over="ignore"):
+            stored = np.array(values, dtype=spec.dtype)  # a copy: a view would keep its whole batch in memory
+        if not np.isfinite(stored).all():
+            raise StoreError(f"channel '{name}' of {row.record.path!r} has numbers that do not fit {spec.dtype}")
+        return stored
 
     def drop(self, path: str) -> None:
         """Take a removal."""
@@ -90,7 +112,7 @@ def _objects(values: list[Any]) -> np.ndarray:
     return out
 
 
-def _column(name: str, kind: str, rows: list[tuple[bytes, EncodedRow]]) -> np.ndarray:
+def _column(name: str, kind: str, rows: list[tuple[bytes, StoredRow]]) -> np.ndarray:
     if name == "path":
         return _objects([p for p, _ in rows])
     if name == "label":

@@ -29,6 +29,11 @@ TMP_SUFFIX = ".tmp"
 H5_SUFFIXES = (".h5", ".hdf5")
 
 
+def follow_link(path: str | Path) -> Path:
+    """Where a store really lies: a link to a large disk must not become a file on the small one."""
+    return Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
+
+
 def is_folder_store(path: Path) -> bool:
     """Whether ``path`` names a folder of parts (it is one, or it does not look like an HDF5 file's name)."""
     return path.is_dir() or (not path.exists() and path.suffix.lower() not in H5_SUFFIXES)
@@ -41,7 +46,7 @@ def parts_folder(path: Path) -> Path:
 
 def is_store(path: str | Path) -> bool:
     """Whether there is a store of that name: an HDF5 file (finished or not), or a folder of parts."""
-    place = Path(path)
+    place = follow_link(path)
     if place.is_dir():
         return bool(list_parts(place))
     return place.suffix.lower() in H5_SUFFIXES and (place.is_file() or bool(list_parts(parts_folder(place))))
@@ -86,24 +91,31 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, tmp_folder: Path | None = None) -> Iterator[Path]:
-    """Give a temporary name on the same file system; on success it is fsynced and renamed to ``path``, else removed.
+def replacing(path: Path, tmp_folder: Path | None = None, *, durable: bool = True) -> Iterator[Path]:
+    """Give a temporary name on the same file system; on success it is synced and renamed to ``path``, else removed.
 
     The name is unique, because two workers may be writing the same part (one of them given up for lost).
+    durable: survive a power cut too; not needed for what can be made again.
     """
     tmp = (tmp_folder or path.parent) / f"{path.name}.{uuid.uuid4().hex[:12]}{TMP_SUFFIX}"
     try:
         yield tmp
-        fd = os.open(tmp, os.O_RDWR)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        if durable:
+            _sync(tmp)
         tmp.replace(path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     except BaseException:
         tmp.unlink(missing_ok=True)
         raise
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class DeferringFile(io.RawIOBase):
@@ -197,9 +209,9 @@ class DeferringFile(io.RawIOBase):
         super().close()
 
 
-def write_whole(path: Path, data: bytes, tmp_folder: Path | None = None) -> None:
-    """Write bytes so that a kill or a power cut leaves the old file or the new one."""
-    with replacing(path, tmp_folder) as tmp, open(tmp, "wb") as file:
+def write_whole(path: Path, data: bytes, tmp_folder: Path | None = None, *, durable: bool = True) -> None:
+    """Write bytes so that a kill (``durable``: also a power cut) leaves the old file or the new one."""
+    with replacing(path, tmp_folder, durable=durable) as tmp, open(tmp, "wb") as file:
         file.write(data)
 
 

@@ -13,7 +13,7 @@ from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec
 from aigiscan.errors import StoreError
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store import layout
-from aigiscan.store.files import is_folder_store, list_parts, parts_folder
+from aigiscan.store.files import follow_link, is_folder_store, list_parts, parts_folder
 from aigiscan.store.part import LOOKUP_CACHE, Part
 from aigiscan.store.union import Union, unite
 
@@ -96,7 +96,7 @@ class EmbeddingStore:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = follow_link(path)
         self._parts = _open_parts(self.path)
         first = self._parts[0]
         self.fingerprint: dict[str, Any] = first.fingerprint
@@ -204,7 +204,12 @@ def _open_parts(path: Path) -> list[Part]:
     parts = list_parts(folder)
     if not path.exists() and parts:
         return [Part(p, LOOKUP_CACHE) for p in parts]
-    main = Part(path, LOOKUP_CACHE)
+    try:
+        main = Part(path, LOOKUP_CACHE)
+    except StoreError:
+        if not parts:
+            raise
+        return [Part(p, LOOKUP_CACHE) for p in parts]  # an index that a power cut damaged
     if not main.is_index:
         return [main]  # parts beside a finished file are what a killed writer had no time to remove
     if int(main.file.attrs["unfinished"]) and not parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,11 +14,12 @@ import numpy as np
 
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.errors import StoreError
-from aigiscan.images.records import FileFacts, ImageRecord
+from aigiscan.images.records import ImageRecord
 from aigiscan.store import layout
-from aigiscan.store.buffer import EncodedRow, PartBuffer
+from aigiscan.store.buffer import EncodedRow, PartBuffer, StoredRow
 from aigiscan.store.files import (
     explaining,
+    follow_link,
     is_folder_store,
     list_parts,
     part_key,
@@ -43,16 +44,6 @@ FAN_IN = 16
 _INFO = ("generator", "family", "group", "split", "source", "caption")
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRow:
-    """A row whose channels come from the store itself (moved file, new label)."""
-
-    record: ImageRecord
-    facts: FileFacts
-    channels: Mapping[str, np.ndarray] | None
-    error: str = ""
-
-
 class StoreWriter:
     """Appends to a store, making it if needed. Use as a context manager: a clean exit finishes the store; an error or
     an interrupt keeps every finished batch for the next run.
@@ -73,7 +64,7 @@ class StoreWriter:
         flush_seconds: float = FLUSH_SECONDS,
         flush_bytes: int = FLUSH_BYTES,
     ) -> None:
-        self.path = Path(path)
+        self.path = follow_link(path)
         self.fingerprint = dict(fingerprint)
         self.channels = dict(channels)
         self._resume = resume
@@ -350,7 +341,10 @@ def _unlink(paths: Iterable[Path]) -> None:
 
 
 def _is_index(path: Path) -> bool:
-    part = Part(path)
+    try:
+        part = Part(path)
+    except StoreError:
+        return True  # damaged: finished files are synced before they get their name
     part.close()
     return part.is_index
 

@@ -55,7 +55,7 @@ def test_file_size_limit(tmp_path, make_images, limit):
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        embed(tmp_path / "s.h5", records, flush_bytes=4_000)
+        embed(tmp_path / "s.h5", records, flush_seconds=1e9, flush_bytes=4_000)
 
     code, said = in_child(limited)
     assert code == 2 and "s.h5" in said and "larger than allowed" in said and "\n" not in said
@@ -86,9 +86,9 @@ def test_full_disk(tmp_path, make_images, small_disk):
     embed(tmp_path / "whole.h5", records)
     store = small_disk / "s.h5"
     failed = 0
-    for ballast in range(590_000, -1, -45_000):  # from no room at all, through parts without the merge, to enough
+    for ballast in range(590_000, -1, -59_000):  # from no room at all, through parts without the merge, to enough
         (small_disk / "ballast").write_bytes(b"x" * ballast)
-        code, said = in_child(lambda: embed(store, records, flush_bytes=8_000))
+        code, said = in_child(lambda: embed(store, records, flush_seconds=1e9, flush_bytes=8_000))
         if code == 0:
             break
         failed += 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -260,6 +262,18 @@ def test_unfinished_store_without_its_parts_says_so(tmp_path, make_images):
         EmbeddingStore(tmp_path / "s.h5")
 
 
+def test_index_damaged_by_a_power_cut(tmp_path, make_images):
+    records = records_of(make_images(8))
+    with pytest.raises(KeyboardInterrupt):
+        embed(tmp_path / "s.h5", _then(records, KeyboardInterrupt))
+    (tmp_path / "s.h5").write_bytes(b"")
+    with EmbeddingStore(tmp_path / "s.h5") as store:
+        assert len(store) == 8
+    assert embed(tmp_path / "s.h5", records).batches == []
+    embed(tmp_path / "whole.h5", records)
+    assert digest(tmp_path / "s.h5") == digest(tmp_path / "whole.h5")
+
+
 def test_cache_finds_by_path_then_by_content(tmp_path, make_images):
     paths = make_images(4)
     embed(tmp_path / "s.h5", records_of(paths))
@@ -274,3 +288,34 @@ def test_cache_finds_by_path_then_by_content(tmp_path, make_images):
         assert cache.find(ImageRecord(str(elsewhere))) is None
         assert cache.find(ImageRecord(str(tmp_path / "missing"))) is None
         np.testing.assert_array_equal(cache.read_rows([3, 1])["embedding"], store.read(rows=[3, 1]))
+
+
+def test_a_link_to_a_store_stays_a_link(tmp_path, make_images):
+    paths = make_images(4)
+    (tmp_path / "large").mkdir()
+    (tmp_path / "s.h5").symlink_to(tmp_path / "large" / "real.h5")
+    embed(tmp_path / "s.h5", records_of(paths[:2]))
+    embed(tmp_path / "s.h5", records_of(paths))
+    assert (tmp_path / "s.h5").is_symlink() and is_store(tmp_path / "s.h5")
+    with EmbeddingStore(tmp_path / "s.h5") as store:
+        assert len(store) == 4
+
+
+def test_numbers_that_do_not_fit_are_refused_and_the_rest_is_kept(tmp_path, make_images):
+    class Large(FakeEncoder):
+        def encode(self, inputs):
+            out = super().encode(inputs)
+            if len(self.batches) == 3:
+                out["heads"][1, 0, 2, 3] = 1e6  # finite, but not in float16
+            return out
+
+    records = records_of(make_images(12))
+    with pytest.raises(StoreError, match=r"'heads'.*float16"):
+        embed(tmp_path / "s.h5", records, Large(HEADS), flush_seconds=0)
+    with EmbeddingStore(tmp_path / "s.h5") as store:
+        assert len(store) == 8
+
+
+def test_the_store_does_not_need_torch():
+    code = "import aigiscan.store, aigiscan.runner, sys; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
