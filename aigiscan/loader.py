@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Threads, not processes: Pillow and hashlib release the interpreter lock, so threads reached the rate of processes
-# (benchmarks/bench_loader.py), start at once and share the cache. More than 16 would only wait for each other.
+# (benchmarks/bench_scan.py), start at once and share the cache. More than 16 would only wait for each other.
 MAX_WORKERS = 16
 
 
