@@ -1,3 +1,5 @@
+"""``python -m aigiscan`` is ``aigiscan``."""
+
 from aigiscan.cli.app import main
 
 main()
