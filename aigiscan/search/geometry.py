@@ -19,6 +19,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import blas, cho_factor, cho_solve, lapack
 
+from aigiscan.errors import FitError
+
 #: Rows whose curvature has underflowed still get this much; H is a metric, and any positive S serves as one.
 CURVATURE_FLOOR = 1e-9
 
@@ -94,7 +96,7 @@ class Geometry:
         hessian[np.arange(self.fixed, k), np.arange(self.fixed, k)] += 1.0
         factor, failed = lapack.dpotrf(hessian, lower=1, overwrite_a=1)
         if failed:
-            raise np.linalg.LinAlgError("curvature matrix is not positive definite")
+            raise FitError("the features are too large for a regression in float64; use --standardize")
         inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
         inverse = np.tril(inverse)
         inverse += np.tril(inverse, -1).T

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import expit
 
 from aigiscan.errors import FitError
@@ -56,7 +56,11 @@ def fit_logistic(
         gradient[:d] = solution[:d] + C * (X.T @ (p - target))
         if intercept:
             gradient[d] = C * float(np.sum(p - target))
-        step = _newton_system(X, C * p * (1 - p), gram, intercept)(gradient)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                step = _newton_system(X, C * p * (1 - p), gram, intercept)(gradient)
+        except (LinAlgError, ValueError):  # not positive definite, or infinite, in float64
+            break
         decrement = float(np.sqrt(max(float(gradient @ step), 0.0)))
         if not np.isfinite(decrement):
             break
@@ -73,7 +77,9 @@ def fit_logistic(
         if converged:
             return Fit(solution[:d].copy(), float(solution[d]) if intercept else 0.0, margins, iteration)
         converged = decrement < DECREMENT
-    raise FitError("logistic regression did not converge: the features hold infinite, NaN or extremely large values")
+    raise FitError(
+        "logistic regression did not converge: the features are infinite, NaN or extremely large; use --standardize"
+    )
 
 
 def _margins(X: np.ndarray, solution: np.ndarray, intercept: bool) -> np.ndarray:

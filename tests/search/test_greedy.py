@@ -120,6 +120,9 @@ def test_what_cannot_be_searched_is_refused_in_one_line():
     broken[3, 2] = np.nan
     with pytest.raises(FitError, match="NaN"):
         Problem(broken, problem.y, problem.T, problem.z, problem.columns)
+    huge = Problem(problem.X * 1e200, problem.y, problem.T, problem.z, problem.columns)
+    with pytest.raises(FitError, match="--standardize"):
+        GreedySearch(huge, SearchOptions())
     with pytest.raises(FitError, match="unknown score"):
         SearchOptions(score="f1")
     with pytest.raises(FitError, match="C must be positive"):
