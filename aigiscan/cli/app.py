@@ -7,7 +7,6 @@ Only typer is imported here: torch, open_clip and scikit-learn are imported insi
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from typing import Any
 
@@ -46,8 +45,6 @@ class _Commands(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except KeyboardInterrupt:
-            # A second Ctrl-C while threads are winding down ends the process at once.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
             console.note("interrupted; what was finished has been written")
             raise typer.Exit(INTERRUPTED) from None
         return result

@@ -161,8 +161,13 @@ def test_ctrl_c_keeps_finished_rows_and_exits_130(detector: Path, tmp_path: Path
     report = tmp_path / "report.csv"
     part = tmp_path / "report.csv.part"
     command = [sys.executable, "-m", "aigiscan", "scan", folder, "-d", detector, "-o", report, "--batch-size", "4"]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE)
-    for _ in range(600):
+    process = subprocess.Popen(
+        list(map(str, command)),
+        stderr=subprocess.PIPE,
+        # a shell that runs the tests in the background lets its children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    for _ in range(2400):
         if part.exists() and part.stat().st_size > 0:
             break
         time.sleep(0.05)

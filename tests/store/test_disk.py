@@ -201,7 +201,15 @@ def test_deferring_file_remembers_the_first_refusal(tmp_path):
         raise RuntimeError("what HDF5 says")
 
 
-def test_interrupt_waits_until_hdf5_is_left(tmp_path):
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler, whatever the shell that started the tests left us with."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupt_waits_until_hdf5_is_left(tmp_path, ctrl_c):
     before = signal.getsignal(signal.SIGINT)
     reached = []
     with pytest.raises(KeyboardInterrupt), DeferringFile(tmp_path / "x") as file:
