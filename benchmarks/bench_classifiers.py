@@ -8,7 +8,8 @@ STORE: labelled images embedded after the same crop, size and re-encode, for exa
 
 Ten folds leave out whole generators and whole photo sources at once; every method has the same folds. Hyperparameters
 are fixed below, except for the paper's grid, which is tuned on sources left out of the training side. The byte count is
-that of the equalised JPEG, so the files must still be where the store says; without them that row is missing.
+that of the equalised JPEG, so the files must still be where the store says; without them that row is missing. Scores
+are kept in DIR/scores: a run that was cut, or that adds a method, goes on from there (empty it after a change).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from aigiscan.encoders import encoder_from_fingerprint
 from aigiscan.evaluation.candidate import Candidate
 from aigiscan.evaluation.heldout import Figures, held_out_figures
 from aigiscan.evaluation.report import EvaluationReport
-from aigiscan.evaluation.write import write_figures
+from aigiscan.evaluation.write import file_name, write_figures
 from aigiscan.features.views import EmbeddingView
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.measure import measure
@@ -127,14 +128,19 @@ class Stack:
         return self.meta.decision_function(np.column_stack(columns))
 
 
-def byte_counts(store: EmbeddingStore, rows: np.ndarray) -> np.ndarray | None:
-    """JPEG bytes of every image after the store's equalisation; None where a file is gone."""
+def byte_counts(store: EmbeddingStore, rows: np.ndarray, kept: Path) -> np.ndarray | None:
+    """JPEG bytes of every image after the store's equalisation; None where a file is gone. Remembered in ``kept``."""
+    if kept.exists():
+        return np.load(kept)
     spec = str(store.fingerprint.get("equalization", ""))
     records = [store.rows.record(int(i)) for i in rows]
     if not spec or not all(Path(record.path).is_file() for record in records):
         return None
     found = measure(records, perceptual=False, equalization=Equalization.parse(spec))
-    return np.array([item.equalized_bytes for item in found], dtype=np.float64)
+    counts = np.array([item.equalized_bytes for item in found], dtype=np.float64)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    np.save(kept, counts)
+    return counts
 
 
 def table(figures: dict[str, Figures], seconds: dict[str, float]) -> str:
@@ -166,7 +172,8 @@ def main() -> None:
     with EmbeddingStore(given.store) as store:
         data = table_from_store(store)
         columns = np.array(encoder_from_fingerprint(store.fingerprint, device="cpu").columns())
-        counts = byte_counts(store, np.flatnonzero(np.asarray(store.rows.label) >= 0))
+        labelled = np.flatnonzero(np.asarray(store.rows.label) >= 0)
+        counts = byte_counts(store, labelled, Path(given.output) / "scores" / "bytes.npy")
     base = Candidate.of("", data, EmbeddingView(), partial(make_classifier, "logistic", C=C))
     folds = source_folds(base.labels, base.sources, base.groups, 10, given.seed)
     jobs: dict[str, Callable[[], np.ndarray]] = {}
@@ -198,10 +205,10 @@ def main() -> None:
         bases = [
             (parts["lite"], partial(make_classifier, "logistic", C=C)),
             (parts["spam"], partial(make_classifier, "logistic", C=C)),
-            (everything, partial(make_classifier, "mlp")),
+            (everything, partial(make_classifier, "residual", standardize=True)),
             (everything, partial(make_classifier, "knn", standardize=True)),
         ]
-        jobs["stacking of logistic on lite, on spam, mlp, knn"] = lambda: held_out(
+        jobs["stacking of logistic on lite, on spam, residual, knn"] = lambda: held_out(
             base, folds, lambda rows: Stack(base, bases, rows)
         )
         for name, index in parts.items():
@@ -225,9 +232,14 @@ def main() -> None:
     for name, job in jobs.items():
         if given.only and not any(name.startswith(start) for start in given.only):
             continue
-        began = time.perf_counter()
-        scores = job()
-        seconds[name] = time.perf_counter() - began
+        kept = Path(given.output) / "scores" / f"{file_name(name)}-{given.seed}.npz"
+        if not kept.exists():
+            began = time.perf_counter()
+            scores = job()
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(kept, scores=scores, seconds=time.perf_counter() - began)
+        with np.load(kept) as saved:
+            scores, seconds[name] = saved["scores"], float(saved["seconds"])
         figures[name] = held_out_figures(
             scores, base.labels, base.sources, base.groups, base.families, draws=given.draws, seed=given.seed
         )
