@@ -46,9 +46,8 @@ def main(paths: list[str]) -> None:
             flagged = " | ".join(f"{np.mean(real[:, column] > limit):.3f}" for limit in limits)
             within = auc(label[middle], scores[middle])
             recall = tpr_at_fpr(label, scores, 0.05)
-            print(
-                f"| {name} | {table.equalization} | {auc(label, scores):.3f} | {within:.3f} | {recall:.3f} | {flagged} |"
-            )
+            figures = f"{auc(label, scores):.3f} | {within:.3f} | {recall:.3f}"
+            print(f"| {name} | {table.equalization} | {figures} | {flagged} |")
 
 
 def one_fit_scored_under_both(tables: list) -> np.ndarray:
