@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mini_evaluate import caption_pairs, photographs_kept_out
+from mini_evaluate import accuracies, is_clear, pair_scores, photographs_kept_out
 from mini_photos import Cache, held_out_sources, open_cache
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
@@ -45,11 +45,19 @@ def embed_images(encoder: Encoder, images: list[Image.Image]) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def words(encoder: Encoder, cache: Cache, held: set[str], limit: int) -> dict[str, float]:
-    """Zero-shot accuracies of the caption pairs."""
+def words(encoder: Encoder, cache: Cache, held: set[str], limit: int) -> dict[str, Any]:
+    """Zero-shot accuracies of the caption pairs, on all photographs and on those with detail and colour."""
     pictures = [Image.fromarray(cache.picture(p)) for p in photographs_kept_out(cache, held, limit)]
-    found = caption_pairs(pictures, lambda images: embed_images(encoder, images), lambda t: encoder.encode_text(t))
-    return {"photographs": len(pictures), **{name: round(value, 4) for name, value in found.items()}}
+    scores = pair_scores(pictures, lambda images: embed_images(encoder, images), lambda t: encoder.encode_text(t))
+    clear = np.array([is_clear(picture) for picture in pictures])
+    return {
+        "all": {"photographs": len(pictures), **_rounded(accuracies(scores))},
+        "clear": {"photographs": int(clear.sum()), **_rounded(accuracies(scores, clear))},
+    }
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in figures.items()}
 
 
 def fit_probe(X: np.ndarray, y: np.ndarray, sources: np.ndarray) -> Any:

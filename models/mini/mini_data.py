@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from mini_captions import INDEX, CaptionSampler, truth
-from mini_curriculum import stage_of
+from mini_curriculum import DAMAGE, stage_of
 from mini_photos import Cache, Photo
 from mini_treatments import (
     FRAME,
@@ -33,7 +33,7 @@ class Stream:
     """Endless training batches.
 
     A batch: patches (n, t, 588) uint8 in conv1's order, positions (n, t) of the patches in the model's grid, captions
-    (list of str), fits (n, c) bool, known (n, c) bool.
+    (list of str), fits (n, c) bool, known (n, c) bool, tilt (c,): see Stage; negative for words of what is undamaged.
     """
 
     def __init__(
@@ -138,7 +138,10 @@ class Stream:
         state = np.stack(states)
         texts, literals = self.captions.sample(state, self.captions_per_batch, rng, stage.captions)
         fits, known = truth(state, literals)
-        return {"patches": chosen, "positions": at, "texts": texts, "fits": fits, "known": known}
+        damage = [INDEX[name] for name in DAMAGE]
+        single = np.abs(literals).sum(1) == 1
+        tilt = stage.tilt * np.where(single, literals[:, damage].sum(1), 0).astype(np.float32)
+        return {"patches": chosen, "positions": at, "texts": texts, "fits": fits, "known": known, "tilt": tilt}
 
     def _state(
         self,

@@ -84,25 +84,50 @@ PAIRS: dict[str, Pair] = {
 }
 
 
-def caption_pairs(
+Scores = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def pair_scores(
     pictures: list[Image.Image],
     embed_images: Callable[[list[Image.Image]], np.ndarray],
     embed_texts: Callable[[list[str]], np.ndarray],
-) -> dict[str, float]:
-    """Accuracy per pair on treated and contrary versions of every picture, the nearer caption wins; chance 0.5.
+) -> Scores:
+    """Pair → (treated, contrary versions of every picture): cosine to the first caption minus that to the second."""
+    result = {}
+    for name, pair in PAIRS.items():
+        text = embed_texts([pair.says_treated, pair.says_contrary])
+        treated, contrary = (
+            embed_images([change(picture, number) for number, picture in enumerate(pictures)]) @ (text[0] - text[1])
+            for change in (pair.treat, pair.contrary)
+        )
+        result[name] = (treated, contrary)
+    return result
+
+
+def accuracies(scores: Scores, rows: np.ndarray | slice = slice(None)) -> dict[str, float]:
+    """Accuracy per pair over both versions, the nearer caption wins; chance 0.5.
 
     Also ``NAME_auc``: the AUC of the difference of the two cosines, which a shifted threshold does not hurt.
     """
     result = {}
-    for name, pair in PAIRS.items():
-        text = embed_texts([pair.says_treated, pair.says_contrary])
-        scores = []
-        for change in (pair.treat, pair.contrary):
-            x = embed_images([change(picture, number) for number, picture in enumerate(pictures)])
-            scores.append(x @ (text[0] - text[1]))
-        result[name] = float(((scores[0] > 0).mean() + (scores[1] < 0).mean()) / 2)
-        result[f"{name}_auc"] = float((scores[0][:, None] > scores[1][None]).mean())
+    for name, both in scores.items():
+        treated, contrary = (version[rows] for version in both)
+        result[name] = float(((treated > 0).mean() + (contrary < 0).mean()) / 2)
+        result[f"{name}_auc"] = float((treated[:, None] > contrary[None]).mean())
     return result
+
+
+def is_clear(image: Image.Image) -> bool:
+    """Whether the centre of a photograph as it is shows detail and colour, by its pixels alone.
+
+    Many centres of photographs at native resolution are out of focus or as good as grey; to call those blurred or
+    colourless is no mistake. Detail: mean difference to the picture blurred with σ = 1 of at least 1.5 grey levels.
+    Colour: mean difference of the largest and the smallest channel of at least 10.
+    """
+    crop = native_crop(image, FRAME)
+    pixels = np.asarray(crop, np.float32)
+    detail = np.abs(pixels - np.asarray(crop.filter(ImageFilter.GaussianBlur(1)), np.float32)).mean()
+    return bool(detail >= 1.5 and (pixels.max(-1) - pixels.min(-1)).mean() >= 10)
 
 
 def photographs_kept_out(cache: Cache, held: set[str], limit: int) -> list[Photo]:
@@ -115,7 +140,7 @@ def photographs_kept_out(cache: Cache, held: set[str], limit: int) -> list[Photo
 def caption_pairs_of_model(
     model: CLIP, vocabulary: Vocabulary, cache: Cache, photos: list[Photo], side: int = FRAME
 ) -> dict[str, float]:
-    """:func:`caption_pairs` of a model in training; side below 224 shows the central patches only."""
+    """:func:`accuracies` of a model in training; side below 224 shows the central patches only."""
     grid, whole = side // PATCH, FRAME // PATCH
     rows = torch.arange((whole - grid) // 2, (whole - grid) // 2 + grid)
     positions = (rows[:, None] * whole + rows[None]).flatten()
@@ -135,4 +160,4 @@ def caption_pairs_of_model(
         result: np.ndarray = torch.nn.functional.normalize(x, dim=-1).cpu().numpy()
         return result
 
-    return caption_pairs([Image.fromarray(cache.picture(p)) for p in photos], embed_images, embed_texts)
+    return accuracies(pair_scores([Image.fromarray(cache.picture(p)) for p in photos], embed_images, embed_texts))

@@ -51,18 +51,23 @@ class Batches(Dataset):
             "tokens": self.vocabulary(batch["texts"]),
             "fits": torch.from_numpy(batch["fits"]),
             "known": torch.from_numpy(batch["known"]),
+            "tilt": torch.from_numpy(batch["tilt"]),
             "cpu_seconds": time.process_time() - start,
         }
 
 
-def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, fits: Tensor, known: Tensor) -> Tensor:
+def contrastive_loss(
+    images: Tensor, texts: Tensor, scale: Tensor, fits: Tensor, known: Tensor, tilt: Tensor | None = None
+) -> Tensor:
     """Sigmoid loss over all pairs whose truth is known; a caption's fitting and unfitting pictures weigh the same.
 
-    With both sides equal, a cosine of zero means "can't tell", and two contrary captions can be compared.
+    With both sides equal, a cosine of zero means "can't tell", and two contrary captions can be compared. tilt (c,):
+    what the fitting pictures weigh less than half, and the others more.
     """
     logits = scale.exp().clamp(max=40) * F.normalize(images.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
     yes, no = (fits & known).float(), (~fits & known).float()
-    weight = yes / yes.sum(0).clamp_min(1) + no / no.sum(0).clamp_min(1)
+    share = 0.0 if tilt is None else tilt
+    weight = (1 - 2 * share) * yes / yes.sum(0).clamp_min(1) + (1 + 2 * share) * no / no.sum(0).clamp_min(1)
     useful = (yes.sum(0) > 0) & (no.sum(0) > 0)
     weight = weight * torch.where(useful, 1.0, 0.1)
     loss = F.binary_cross_entropy_with_logits(logits, yes, reduction="none")
@@ -166,7 +171,8 @@ class Trainer:
             images = image_features(self.model, batch["patches"], batch["positions"])
             texts = text_features(self.model, batch["tokens"])
             scale = self.model.logit_scale.float()
-            loss = contrastive_loss(images, texts, scale, batch["fits"].to(self.device), batch["known"].to(self.device))
+            truth = (batch[key].to(self.device) for key in ("fits", "known", "tilt"))
+            loss = contrastive_loss(images, texts, scale, *truth)
             loss.backward()
         with torch.no_grad():
             for (name, p), master in zip(trainable(self.model), self.master.values(), strict=True):
