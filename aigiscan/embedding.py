@@ -22,6 +22,7 @@ from aigiscan.store.shards import ShardReport, read_shard, write_shard
 
 # Batches per slice that a cluster's worker takes: what a lost worker loses, and what it keeps in memory.
 _BATCHES_PER_SLICE = 16
+_SHOWN_FAILURES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,22 @@ class EmbedSettings:
 @dataclass(slots=True)
 class EmbedSummary:
     """What a run did: images encoded; rows that the store had (unchanged, or the same content under another name);
-    rows dropped because their file is gone; files that could not be judged, as (path, reason)."""
+    rows dropped because their file is gone; files that could not be judged, and the first ten of them, as (path,
+    reason): the store has them all."""
 
     encoded: int = 0
     known: int = 0
     moved: int = 0
     pruned: int = 0
+    failed: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def note_failures(self, failures: Iterable[tuple[str, str]]) -> None:
+        """Count them, keep the first."""
+        for failure in failures:
+            self.failed += 1
+            if self.failed <= _SHOWN_FAILURES:
+                self.failures.append(failure)
 
 
 def store_fingerprint(encoder: Encoder, equalization: str = "") -> dict[str, Any]:
@@ -75,12 +85,12 @@ def embed(
         pending = writer.pending(_count(records, summary))
         for rows in run_batches(pending, encoder, cache=writer.cache, **settings.runner_options()):
             writer.append(rows)
-            summary.failures += [(row.record.path, row.error) for row in rows if row.channels is None]
+            summary.note_failures((row.record.path, row.error) for row in rows if row.channels is None)
             summary.moved += sum(row.reused for row in rows)
             summary.encoded += sum(row.channels is not None and not row.reused for row in rows)
         if settings.prune:
             summary.pruned = writer.prune()
-    summary.known -= summary.encoded + summary.moved + len(summary.failures)
+    summary.known -= summary.encoded + summary.moved + summary.failed
     return summary
 
 
@@ -172,10 +182,10 @@ def embed_with_dask(
             reports = joblib.Parallel(batch_size=1)(joblib.delayed(embed_slice)(task) for task in tasks)
         for report in reports:
             summary.encoded += report.rows
-            summary.failures += report.failures
+            summary.note_failures(report.failures)
         if settings.prune:
             summary.pruned = writer.prune()
-    summary.known -= summary.encoded + len(summary.failures)
+    summary.known -= summary.encoded + summary.failed
     return summary
 
 

@@ -19,11 +19,11 @@ from aigiscan.errors import InputError
 if TYPE_CHECKING:
     from aigiscan.embedding import EmbedSummary
     from aigiscan.encoders.base import Encoder
+    from aigiscan.images.listing import Listing
     from aigiscan.images.records import ImageRecord
     from aigiscan.store import EmbeddingStore
 
 DEFAULT_ENCODER = "lite+spam"
-_SHOWN_FAILURES = 10
 
 
 def embed(
@@ -93,19 +93,12 @@ def embed(
     )
     records = _find(paths, include, exclude)
     start = time.perf_counter()
-    tracked = console.track(_drain(records), total=len(records), description="embed")
+    tracked = console.track(records, total=len(records), description="embed")
     if backend == "dask":
         summary = embed_with_dask(tracked, made, output, scheduler, settings)
     else:
         summary = embed_here(tracked, made, output, settings)
     _summarise(summary, made, output, time.perf_counter() - start)
-
-
-def _drain(records: list[ImageRecord]) -> Iterator[ImageRecord]:
-    """The records in order, each forgotten as it is taken: a list of a million is 400 MB."""
-    records.reverse()
-    while records:
-        yield records.pop()
 
 
 def _make_encoder(
@@ -136,31 +129,29 @@ def _same_name(name: str, store: EmbeddingStore) -> bool:
     return name == store.fingerprint.get("name") or create_encoder(name).name == store.fingerprint.get("name")
 
 
-def _find(paths: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[ImageRecord]:
+def _find(paths: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> Listing:
     """Records of all paths, with labels where a folder or manifest has them."""
+    from aigiscan.images.listing import one_of_each
+
     lists = [_find_one(path, include, exclude) for path in paths]
     if not any(lists):
         raise InputError(f"no image found in {', '.join(paths)}: nothing to embed")
-    if len(lists) == 1:
-        return lists[0]
-    found: dict[str, ImageRecord] = {}
-    for record in chain.from_iterable(lists):
-        found.setdefault(os.path.abspath(record.path), record)
-    return sorted(found.values(), key=lambda record: os.fsencode(record.path))
+    return lists[0] if len(lists) == 1 else one_of_each(chain.from_iterable(lists))
 
 
-def _find_one(path: str, include: Sequence[str], exclude: Sequence[str]) -> list[ImageRecord]:
+def _find_one(path: str, include: Sequence[str], exclude: Sequence[str]) -> Listing:
     from aigiscan.images.find import find_images
-    from aigiscan.images.labels import find_labelled
+    from aigiscan.images.labels import list_labelled
+    from aigiscan.images.listing import Listing
 
-    def everything() -> list[ImageRecord]:
+    def everything() -> Listing:
         return find_images([path], include=include, exclude=exclude, stdin=sys.stdin)
 
     if not (Path(path).is_dir() or path.lower().endswith(".csv")):
         return everything()
-    records: list[ImageRecord] | None = None
+    records: Listing | None = None
     with contextlib.suppress(InputError):  # a handler would keep everything alive that the attempt had gathered
-        records = find_labelled(path)
+        records = list_labelled(path)
     if records is None:
         # Not a labelled layout: an ordinary folder. What a manifest does say, its records have all the same.
         records = everything()
@@ -169,8 +160,19 @@ def _find_one(path: str, include: Sequence[str], exclude: Sequence[str]) -> list
         return records
     if not (include or exclude):
         return records
-    wanted = {record.path for record in everything()}
-    return [record for record in records if record.path in wanted]
+    return Listing(_also_in(records, everything()))
+
+
+def _also_in(records: Listing, wanted: Listing) -> Iterator[ImageRecord]:
+    """The records whose path is in ``wanted``; both are in the order of paths."""
+    paths = (os.fsencode(record.path) for record in wanted)
+    path: bytes | None = b""
+    for record in records:
+        own = os.fsencode(record.path)
+        while path is not None and path < own:
+            path = next(paths, None)
+        if path == own:
+            yield record
 
 
 def _summarise(summary: EmbedSummary, encoder: Encoder, output: Path, seconds: float) -> None:
@@ -180,16 +182,16 @@ def _summarise(summary: EmbedSummary, encoder: Encoder, output: Path, seconds: f
         "known": summary.known,
         "found again by content": summary.moved,
         "dropped": summary.pruned,
-        "unreadable": len(summary.failures),
+        "unreadable": summary.failed,
     }
     told = "".join(f", {n} {what}" for what, n in counts.items() if n)
     rate = (summary.encoded + summary.moved + summary.known) / max(seconds, 1e-9)
     how = ", ".join(filter(None, (encoder.name, encoder.fingerprint()["precision"])))
     console.note(f"{summary.encoded} images embedded{told}; {rate:.1f} images/s ({how})")
-    for path, error in summary.failures[:_SHOWN_FAILURES]:
+    for path, error in summary.failures:
         console.note(f"unreadable: {path!r}: {error}")
-    if len(summary.failures) > _SHOWN_FAILURES:
-        console.note(f"… and {len(summary.failures) - _SHOWN_FAILURES} more; all: aigiscan stores show {output}")
+    if summary.failed > len(summary.failures):
+        console.note(f"… and {summary.failed - len(summary.failures)} more; all: aigiscan stores show {output}")
     with EmbeddingStore(output) as store:
         console.note(
             f"{output}: {len(store)} images, {store.size / 1e6:.1f} MB; channels {', '.join(store.channel_names)}"

@@ -18,10 +18,10 @@ from aigiscan.errors import InputError
 if TYPE_CHECKING:
     from aigiscan.detector.detector import Detector
     from aigiscan.detector.verdict import Verdict
-    from aigiscan.images.records import ImageRecord
     from aigiscan.runner import Encoded
 
 BUILTIN = "builtin"
+_SHOWN_FAILURES = 10
 
 
 def scan(
@@ -92,7 +92,7 @@ def scan(
     formatter = REPORT_FORMATS[report_format]
     shown: list[Verdict] = []
     counts: Counter[str] = Counter()
-    failures: list[Verdict] = []
+    failures: list[Verdict] = []  # the first of them
 
     with _destination(output, report_format, resume, source) as write:
         encoded = source.encoded(chosen, device=device, precision=precision, cache=cache)
@@ -101,7 +101,7 @@ def scan(
             counts[row.verdict] += 1
             if table:
                 shown.append(row)
-            if row.error:
+            if row.error and len(failures) < _SHOWN_FAILURES:
                 failures.append(row)
     if table:
         _show(shown)
@@ -115,15 +115,15 @@ class _Source:
     """What to scan: records to be opened and encoded, or the rows of stores that already are."""
 
     def __init__(self, paths: list[str], *, include: list[str], exclude: list[str], options: dict) -> None:
+        from aigiscan.images.find import find_images
+        from aigiscan.images.listing import Listing
         from aigiscan.store import is_store
 
         self.stores = [path for path in paths if path != "-" and is_store(path)]
         rest = [path for path in paths if path not in self.stores]
         self.options = options
-        self.records: list[ImageRecord] = []
+        self.records = Listing(())
         if rest:
-            from aigiscan.images.find import find_images
-
             self.records = find_images(rest, include=include, exclude=exclude, stdin=sys.stdin)
             if not self.records and not self.stores:
                 raise InputError(f"no image found in {', '.join(rest)}: nothing to scan")
@@ -136,10 +136,11 @@ class _Source:
 
     def skip(self, printed_paths: Iterable[str]) -> None:
         """Leave out what a cut report already holds."""
+        from aigiscan.images.listing import Listing
         from aigiscan.reports.writers import printable
 
         self.done = set(printed_paths)
-        self.records = [record for record in self.records if printable(record.path) not in self.done]
+        self.records = Listing(record for record in self.records if printable(record.path) not in self.done)
 
     def encoded(
         self, detector: Detector, *, device: str, precision: str | None, cache: Path | None
@@ -199,13 +200,13 @@ def _show(rows: list[Verdict]) -> None:
 
 
 def _summarise(counts: Counter[str], failures: list[Verdict], seconds: float) -> None:
-    from aigiscan.detector.verdict import VERDICTS
+    from aigiscan.detector.verdict import VERDICT_UNREADABLE, VERDICTS
     from aigiscan.reports.writers import printable
 
     total = sum(counts.values())
     parts = ", ".join(f"{counts[v]} {v}" for v in VERDICTS)
     console.note(f"{total} images: {parts}; {total / max(seconds, 1e-9):.1f} images/s")
-    for row in failures[:10]:
+    for row in failures:
         console.note(f"unreadable: {printable(row.path)!r}: {row.error}")
-    if len(failures) > 10:
-        console.note(f"… and {len(failures) - 10} more unreadable files (see the report)")
+    if (more := counts[VERDICT_UNREADABLE] - len(failures)) > 0:
+        console.note(f"… and {more} more unreadable files (see the report)")

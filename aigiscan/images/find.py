@@ -10,18 +10,23 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
+from itertools import chain
 from typing import IO
 
 from aigiscan.errors import InputError
+from aigiscan.images.listing import Listing, one_of_each
 from aigiscan.images.manifest import read_manifest
 from aigiscan.images.records import ImageRecord
 from aigiscan.images.sniff import HEAD_BYTES, IMAGE_EXTENSIONS, RAW_EXTENSIONS, extension, sniff
 
 LIST_EXTENSIONS = frozenset([".txt", ".lst"])
 MANIFEST_EXTENSIONS = frozenset([".csv"])
+_READ = 1 << 16
+#: a list on standard input that is longer waits in a temporary file
+_LIST_BYTES = 1 << 20
 
 
 def find_images(
@@ -30,7 +35,7 @@ def find_images(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     stdin: IO[bytes] | IO[str] | None = None,
-) -> list[ImageRecord]:
+) -> Listing:
     """Every image under ``paths``, sorted by the bytes of the path, each path once.
 
     paths: folders (walked recursively; a file counts if its extension or its first bytes say image), image files
@@ -42,14 +47,15 @@ def find_images(
 
     Hidden files and folders are skipped, linked folders are entered once. Broken links with an image extension,
     folders that cannot be listed and missing files of a list become records with ``error``.
-    InputError: a path that does not exist, or a list that cannot be read. The result may be empty.
+    InputError: a path that does not exist, or a list that cannot be read. The result may be empty; its memory does not
+    grow with the number of images.
     """
     keep = _Filter(include, exclude)
-    found: dict[str, ImageRecord] = {}
-    for path in paths:
-        for record in _find(os.fspath(path), keep, stdin):
-            found.setdefault(os.path.abspath(record.path), record)
-    return sorted(found.values(), key=lambda record: os.fsencode(record.path))
+    names = [os.fspath(path) for path in paths]
+    found = chain.from_iterable(_find(name, keep, stdin) for name in names)
+    if len(names) == 1 and os.path.isdir(names[0]):
+        return Listing(found)  # a walk gives each path once
+    return one_of_each(found)
 
 
 class _Filter:
@@ -89,17 +95,18 @@ def _matches(relative: str, patterns: Iterable[str]) -> bool:
 
 def _find(path: str, keep: _Filter, stdin: IO[bytes] | IO[str] | None) -> Iterator[ImageRecord]:
     if path == "-":
-        yield from _from_list(split_list(_read_stdin(stdin)), "", keep)
+        with _read_stdin(stdin) as file:
+            yield from _from_list(split_list(file), "", keep)
     elif os.path.isdir(path):
         yield from walk(path, keep)
     elif not os.path.lexists(path):
         raise InputError(f"no such file or folder: {path}")
     elif extension(path) in LIST_EXTENSIONS and not _looks_like_image(path):
         try:
-            data = Path(path).read_bytes()
+            with open(path, "rb") as file:
+                yield from _from_list(split_list(file), os.path.dirname(path), keep)
         except OSError as error:
             raise InputError(f"cannot read the list {path}: {error.strerror}") from error
-        yield from _from_list(split_list(data), os.path.dirname(path), keep)
     elif extension(path) in MANIFEST_EXTENSIONS and not _looks_like_image(path):
         folder = os.path.dirname(path)
         for record in read_manifest(path):
@@ -109,20 +116,39 @@ def _find(path: str, keep: _Filter, stdin: IO[bytes] | IO[str] | None) -> Iterat
         yield ImageRecord(path, error=_link_error(path))
 
 
-def _read_stdin(stdin: IO[bytes] | IO[str] | None) -> bytes:
+def _read_stdin(stdin: IO[bytes] | IO[str] | None) -> IO[bytes]:
+    """Everything that comes, as a file that can be read again: whether it has a NUL is known at its end."""
     stream = sys.stdin if stdin is None else stdin
     # Names need not be UTF-8, so the bytes under a text stream are wanted.
-    data = getattr(stream, "buffer", stream).read()
-    return os.fsencode(data) if isinstance(data, str) else data
+    stream = getattr(stream, "buffer", stream)
+    kept = tempfile.SpooledTemporaryFile(max_size=_LIST_BYTES)  # noqa: SIM115 (closed by the caller)
+    try:
+        while data := stream.read(_READ):
+            kept.write(os.fsencode(data) if isinstance(data, str) else data)
+    except OSError as error:
+        raise InputError(f"cannot read the list on standard input: {error.strerror}") from error
+    kept.seek(0)
+    return kept
 
 
-def split_list(data: bytes) -> list[str]:
+def split_list(file: IO[bytes]) -> Iterator[str]:
     """Paths of a list: separated by NUL if there is any (as ``find -print0`` writes), else one per line."""
-    if b"\0" in data:
-        items = data.split(b"\0")
-    else:
-        items = [line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
-    return [os.fsdecode(item) for item in items if item.strip()]
+    separator = b"\0" if any(b"\0" in data for data in iter(lambda: file.read(_READ), b"")) else b"\n"
+    file.seek(0)
+    rest, first = b"", True
+    while data := file.read(_READ):
+        *items, rest = (rest + data).split(separator)
+        for item in items:
+            yield from _listed(item, separator, first)
+            first = False
+    yield from _listed(rest, separator, first)
+
+
+def _listed(item: bytes, separator: bytes, first: bool) -> Iterator[str]:
+    if separator == b"\n":
+        item = (item.removeprefix(b"\xef\xbb\xbf") if first else item).removesuffix(b"\r")
+    if item.strip():
+        yield os.fsdecode(item)
 
 
 def _from_list(items: Iterable[str], folder: str, keep: _Filter) -> Iterator[ImageRecord]:
@@ -162,22 +188,22 @@ def walk(root: str, keep: _Filter | None = None) -> Iterator[ImageRecord]:
             if (status.st_dev, status.st_ino) in entered:
                 continue
             entered.add((status.st_dev, status.st_ino))
+            prefix = "" if folder == root else os.path.relpath(folder, root) + os.sep
             with os.scandir(folder) as entries:
-                listed = [entry for entry in entries if not entry.name.startswith(".")]
+                for entry in entries:
+                    relative = prefix + entry.name
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        if not keep.excludes(relative):
+                            folders.append(entry.path)
+                    elif entry.is_symlink() and os.path.isdir(entry.path):
+                        if not keep.excludes(relative):
+                            links.append(entry.path)
+                    elif keep.keeps(relative) and _is_candidate(entry):
+                        yield ImageRecord(entry.path, error=_link_error(entry.path) if entry.is_symlink() else "")
         except OSError as error:
             yield ImageRecord(folder, error=f"folder cannot be listed: {_reason(error)}")
-            continue
-        prefix = "" if folder == root else os.path.relpath(folder, root) + os.sep
-        for entry in listed:
-            relative = prefix + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                if not keep.excludes(relative):
-                    folders.append(entry.path)
-            elif entry.is_symlink() and os.path.isdir(entry.path):
-                if not keep.excludes(relative):
-                    links.append(entry.path)
-            elif keep.keeps(relative) and _is_candidate(entry):
-                yield ImageRecord(entry.path, error=_link_error(entry.path) if entry.is_symlink() else "")
 
 
 def _is_candidate(entry: os.DirEntry[str]) -> bool:

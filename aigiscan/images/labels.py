@@ -7,8 +7,9 @@ Layout A: ``.../<generator>/{0_real,1_fake}``, also ``<generator>/<class>/{0_rea
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from aigiscan.errors import InputError
 from aigiscan.images.find import walk
+from aigiscan.images.listing import Listing, one_of_each
 from aigiscan.images.manifest import manifest_columns, parse_label, parse_split, read_manifest
 from aigiscan.images.records import FAKE, REAL, ImageRecord
 
@@ -30,6 +32,11 @@ MANIFEST_NAME = "manifest.csv"
 
 
 def find_labelled(path: str | os.PathLike[str]) -> list[ImageRecord]:
+    """As :func:`list_labelled`, all in memory."""
+    return list(list_labelled(path))
+
+
+def list_labelled(path: str | os.PathLike[str]) -> Listing:
     """Every labelled image of a folder or CSV manifest, sorted by the bytes of the path.
 
     A ``manifest.csv`` in the folder is used if it has the columns ``path`` and ``label``. Set in each record:
@@ -40,6 +47,7 @@ def find_labelled(path: str | os.PathLike[str]) -> list[ImageRecord]:
     ``caption`` from the manifest. Files that cannot be listed keep their ``error``.
 
     InputError: nothing there, a layout that cannot be read, an image whose label is unknown, or one class alone.
+    Memory: the folders, and eight bytes for each image's name.
     """
     name = os.fspath(path)
     if not Path(name).exists():
@@ -50,36 +58,37 @@ def find_labelled(path: str | os.PathLike[str]) -> list[ImageRecord]:
         records = _from_manifest(os.path.join(name, MANIFEST_NAME))
     else:
         records = _from_folder(name)
-    counts = [sum(r.label == label for r in records) for label in (REAL, FAKE)]
-    if not min(counts):
+    counts = Counter(record.label for record in records)
+    if not (counts[REAL] and counts[FAKE]):
         missing = "photographs" if not counts[REAL] else "AI-generated images"
         raise InputError(f"{name} has no {missing} ({counts[REAL]} real, {counts[FAKE]} fake); {LAYOUTS}")
-    return sorted(records, key=lambda record: os.fsencode(record.path))
+    return records
 
 
 def _is_manifest(path: str) -> bool:
     return Path(path).is_file() and {"path", "label"} <= set(manifest_columns(path))
 
 
-def _from_manifest(path: str) -> list[ImageRecord]:
+def _from_manifest(path: str) -> Listing:
     columns = manifest_columns(path)
     if not {"path", "label"} <= set(columns):
         raise InputError(
             f"{path} has no columns 'path' and 'label' (found: {', '.join(columns) or 'nothing'}); {LAYOUTS}"
         )
     folder = os.path.dirname(path)
-    records = {}
-    for record in read_manifest(path):
-        if record.label is None:
-            raise InputError(f"{path}: {record.path} has no label (real or fake)")
-        parts = Path(os.path.relpath(record.path, folder or ".")).parts
-        records[record.path] = _with_source(record, parts)
-    return list(records.values())
+
+    def labelled() -> Iterator[ImageRecord]:
+        for record in read_manifest(path):
+            if record.label is None:
+                raise InputError(f"{path}: {record.path} has no label (real or fake)")
+            yield _with_source(record, Path(os.path.relpath(record.path, folder or ".")).parts)
+
+    return one_of_each(labelled(), str, last=True)
 
 
 def _with_source(record: ImageRecord, parts: Sequence[str]) -> ImageRecord:
     """The record with its source, and its generator if the manifest leaves it out. parts: the path below the root."""
-    place = _place(parts)
+    place = _place(parts[:-1])
     above = place.above[-1] if place is not None and place.above else ""
     folder = parts[-2] if len(parts) > 1 else ""
     if record.label == FAKE:
@@ -99,9 +108,8 @@ class _Place:
     split: str
 
 
-def _place(parts: Sequence[str]) -> _Place | None:
-    """Read the folders of a path below the root; the innermost folder with a label name decides."""
-    folders = parts[:-1]
+def _place(folders: Sequence[str]) -> _Place | None:
+    """Read the folders between the root and a file; the innermost folder with a label name decides."""
     for i in range(len(folders) - 1, -1, -1):
         # Folders named 0, 1, photo or photos are as often anything else.
         label = None if folders[i].lower() in _NOT_AS_FOLDERS else parse_label(folders[i])
@@ -117,32 +125,51 @@ def _place(parts: Sequence[str]) -> _Place | None:
 _NOT_AS_FOLDERS = frozenset(["0", "1", "photo", "photos"])
 
 
-def _from_folder(root: str) -> list[ImageRecord]:
-    records = list(walk(root))
+class _Folders:
+    """What the folders of a tree say, each read once. root: as it was walked."""
+
+    def __init__(self, root: str, records: Iterable[ImageRecord]) -> None:
+        self._root = root
+        self._known: dict[str, tuple[tuple[str, ...], _Place | None]] = {}
+        for record in records:
+            self[record]
+
+    def __getitem__(self, record: ImageRecord) -> tuple[tuple[str, ...], _Place | None]:
+        """The folders between the root and the file, and what they say."""
+        folder = os.path.dirname(record.path)
+        if folder not in self._known:
+            parts = Path(os.path.relpath(record.path, self._root)).parts[:-1]
+            self._known[folder] = parts, _place(parts)
+        return self._known[folder]
+
+    def places(self) -> list[_Place]:
+        """All that say anything."""
+        return [place for _, place in self._known.values() if place is not None]
+
+
+def _from_folder(root: str) -> Listing:
+    records = Listing(walk(root))
     if not records:
         raise InputError(f"no images under {root}; {LAYOUTS}")
-    parts = {record.path: Path(os.path.relpath(record.path, root)).parts for record in records}
-    places = {path: _place(p) for path, p in parts.items()}
-    if any(place is not None and place.label == FAKE for place in places.values()):
-        labelled = _layout_a(records, places, root)
-    elif any(place is not None for place in places.values()):
-        labelled = _layout_b(records, parts, root)
-    else:
+    folders = _Folders(root, records)
+    labels = {place.label for place in folders.places()}
+    if not labels:
         raise InputError(f"cannot tell the photographs of {root} from the generated images by its folders; {LAYOUTS}")
-    return _pair(labelled)
+
+    def labelled() -> Iterator[tuple[ImageRecord, str]]:
+        return _layout_a(records, folders) if FAKE in labels else _layout_b(records, folders, root)
+
+    return Listing(_pair(labelled))
 
 
-def _layout_a(
-    records: Iterable[ImageRecord], places: Mapping[str, _Place | None], root: str
-) -> list[tuple[ImageRecord, str]]:
+def _layout_a(records: Iterable[ImageRecord], folders: _Folders) -> Iterator[tuple[ImageRecord, str]]:
     """Records of ``<generator>[/<class>]/{0_real,1_fake}``, each with the folder in which it may have a pair."""
-    classes = _folders_of_classes([place for place in places.values() if place is not None])
-    result = []
+    classes = _folders_of_classes(folders.places())
     for record in records:
-        place = places[record.path]
+        _, place = folders[record]
         if place is None:
             if record.error:  # a folder that could not be listed: no one knows what is in it
-                result.append((record, ""))
+                yield record, ""
                 continue
             raise InputError(f"{record.path} lies in no folder named real or fake; {LAYOUTS}")
         above = place.above[:-1] if place.above[:-1] in classes else place.above
@@ -150,8 +177,7 @@ def _layout_a(
         generator = (origin or "unknown") if place.label == FAKE else ""
         source = generator or origin or "real"
         found = replace(record, label=place.label, generator=generator, source=source, split=place.split)
-        result.append((found, "/".join(place.above)))
-    return result
+        yield found, "/".join(place.above)
 
 
 def _folders_of_classes(places: Sequence[_Place]) -> set[tuple[str, ...]]:
@@ -169,46 +195,51 @@ def _folders_of_classes(places: Sequence[_Place]) -> set[tuple[str, ...]]:
     return {folder for folder, kinds in children.items() if folder and all(len(kind) == 2 for kind in kinds)}
 
 
-def _layout_b(
-    records: Iterable[ImageRecord], parts: Mapping[str, Sequence[str]], root: str
-) -> list[tuple[ImageRecord, str]]:
-    """Records of ``real/`` beside one folder per generator, all at one depth (below a split folder, if any)."""
-    result = []
+def _layout_b(records: Iterable[ImageRecord], folders: _Folders, root: str) -> Iterator[tuple[ImageRecord, str]]:
+    """As :func:`_layout_a` for ``real/`` beside one folder per generator, below a split folder if there is one."""
     for record in records:
-        split = parse_split(parts[record.path][0])
-        below = parts[record.path][1:] if split else parts[record.path]
-        if len(below) < 2:
+        around, _ = folders[record]
+        split = parse_split(around[0]) if around else ""
+        below = around[1:] if split else around
+        if not below:
             if record.error:
-                result.append((record, ""))
+                yield record, ""
                 continue
             raise InputError(f"{record.path} lies beside the folders, in none of them; {LAYOUTS}")
         place = _place(below)
         if place is not None and parse_label(below[0]) is None:
-            raise InputError(f"{root} has photographs alone, in folders such as {below[0]}/{below[1]}; {LAYOUTS}")
+            raise InputError(f"{root} has photographs alone, in folders such as {'/'.join(below[:2])}; {LAYOUTS}")
         if place is not None:
-            source = below[1] if len(below) > 2 else below[0]
-            found = replace(record, label=REAL, source=source, split=split or place.split)
+            source = below[1] if len(below) > 1 else below[0]
+            yield replace(record, label=REAL, source=source, split=split or place.split), ""
         else:
-            inner = next((s for s in map(parse_split, below[1:-1]) if s), "")
-            found = replace(record, label=FAKE, generator=below[0], source=below[0], split=split or inner)
-        result.append((found, ""))
-    return result
+            inner = next((s for s in map(parse_split, below[1:]) if s), "")
+            yield replace(record, label=FAKE, generator=below[0], source=below[0], split=split or inner), ""
 
 
-def _pair(labelled: Sequence[tuple[ImageRecord, str]]) -> list[ImageRecord]:
-    """Give a fake and the photograph of the same name one group, where every fake of the folder has such a partner."""
-    names: dict[str, dict[int, set[str]]] = defaultdict(lambda: {REAL: set(), FAKE: set()})
-    for record, folder in labelled:
+def _pair(labelled: Callable[[], Iterator[tuple[ImageRecord, str]]]) -> Iterator[ImageRecord]:
+    """Give a fake and the photograph of the same name one group, where every fake of the folder has such a partner.
+
+    labelled: gives the records as often as it is asked, each with the folder in which its partner would be.
+    """
+    names: dict[str, tuple[array[int], array[int]]] = defaultdict(lambda: (array("q"), array("q")))
+    for record, folder in labelled():
         if record.label is not None:
-            names[folder][record.label].add(Path(record.path).stem)
-    paired = {folder for folder, stems in names.items() if stems[FAKE] and stems[FAKE] <= stems[REAL]}
-    result = []
-    for record, folder in labelled:
-        stem = Path(record.path).stem
-        if record.label is not None and folder in paired and stem in names[folder][FAKE]:
-            record = replace(record, group=f"{folder}/{stem}" if folder else stem)
-        result.append(record)
-    return result
+            # Python's own 64-bit hash: among a billion names two would meet with a chance of 3 %
+            names[folder][record.label].append(hash(Path(record.path).stem))
+    fakes = {}
+    for folder, stems in names.items():
+        real, fake = (np.unique(np.frombuffer(one, np.int64)) for one in stems)
+        if len(fake) and np.isin(fake, real).all():
+            fakes[folder] = fake
+    names.clear()
+    for record, folder in labelled():
+        if record.label is not None and folder in fakes:
+            stem = Path(record.path).stem
+            i = int(np.searchsorted(fakes[folder], hash(stem)))
+            if i < len(fakes[folder]) and fakes[folder][i] == hash(stem):
+                record = replace(record, group=f"{folder}/{stem}" if folder else stem)
+        yield record
 
 
 def split_by_group(

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import csv
 import os
+from array import array
 from collections.abc import Iterator
+
+import numpy as np
 
 from aigiscan.errors import InputError
 from aigiscan.images.records import FAKE, REAL, ImageRecord
@@ -62,8 +65,20 @@ def read_manifest(path: str) -> Iterator[ImageRecord]:
             f"{path} has no column 'path' (found: {', '.join(header) or 'nothing'}); "
             "a manifest starts with a line such as path,label,generator,family,group,split,caption"
         )
+    # Eight bytes a row, not the path: Python's own hash, of which two paths that share it are looked at again.
+    hashes, labels = array("q"), array("b")
+    for record, _ in _records(path, header):
+        hashes.append(hash(record.path))
+        labels.append(-1 if record.label is None else record.label)
+        yield record
+    suspects = _with_two_labels(np.frombuffer(hashes, np.int64), np.frombuffer(labels, np.int8))
+    if suspects:
+        _check_labels(path, header, suspects)
+
+
+def _records(path: str, header: list[str]) -> Iterator[tuple[ImageRecord, str]]:
+    """Each row's record, and where the row is."""
     folder = os.path.dirname(path)
-    labels: dict[str, int | None] = {}
     try:
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.reader(file)
@@ -74,12 +89,23 @@ def read_manifest(path: str) -> Iterator[ImageRecord]:
                 where = f"{path}, line {reader.line_num}"
                 if len(fields) > len(header):
                     raise InputError(f"{where}: {len(fields)} fields under {len(header)} columns; quote commas")
-                record = _record(dict(zip(header, fields, strict=False)), folder, where)
-                if labels.setdefault(record.path, record.label) != record.label:
-                    raise InputError(f"{where}: the same path was given the other label before")
-                yield record
+                yield _record(dict(zip(header, fields, strict=False)), folder, where), where
     except (OSError, csv.Error) as error:
         raise InputError(f"cannot read the manifest {path}: {_why(error)}") from error
+
+
+def _with_two_labels(hashes: np.ndarray, labels: np.ndarray) -> set[int]:
+    order = np.argsort(hashes, kind="stable")
+    hashes, labels = hashes[order], labels[order]
+    different = (hashes[1:] == hashes[:-1]) & (labels[1:] != labels[:-1])
+    return set(hashes[1:][different].tolist())
+
+
+def _check_labels(path: str, header: list[str], suspects: set[int]) -> None:
+    given: dict[str, int | None] = {}
+    for record, where in _records(path, header):
+        if hash(record.path) in suspects and given.setdefault(record.path, record.label) != record.label:
+            raise InputError(f"{where}: the same path was given the other label before")
 
 
 def _record(row: dict[str, str], folder: str, where: str) -> ImageRecord:

@@ -309,7 +309,7 @@ def test_postscript_is_never_run(tmp_path: Path) -> None:
 
 def test_threads_leave_the_warning_filters_as_they_were(bad_files: BadFiles) -> None:
     before = list(warnings.filters)
-    records = find_images([bad_files.folder])
+    records = list(find_images([bad_files.folder]))
     with ThreadPoolExecutor(8) as pool:
         many = list(pool.map(decode, records * 6))
     for i, result in enumerate(many):

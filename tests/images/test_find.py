@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_listed_is_a_record(tree: Path, monkeypatch: pyt
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    found = find_images([tree])
+    found = list(find_images([tree]))
     assert [os.path.relpath(r.path, tree) for r in found] == ["a.PNG", "b.png", "sub"]
     assert found[-1].error == "folder cannot be listed: permission denied"
 
