@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import h5py
@@ -50,6 +50,13 @@ VECTOR_CHUNK = (1024, 8)
 HEADS_CHUNK_ROWS = 512
 
 
+#: entries of a table that are read or written at once
+TABLE_BLOCK = 4096
+METADATA_CACHE = 512 << 10
+#: (table, column, first, last + 1) → entries: numbers, or bytes as an object or S array
+ColumnReader = Callable[[str, str, int, int], np.ndarray]
+
+
 def chunk_shape(n: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Chunk of a channel (n, \\*shape): few images' worth of padding at the end, one head or few columns wide."""
     target = HEADS_CHUNK_ROWS if len(shape) > 1 else VECTOR_CHUNK[0]
@@ -71,21 +78,30 @@ def column_dtype(kind: str, width: int) -> Any:
     return np.dtype(kind)
 
 
-def create_table(parent: h5py.Group, table: str, columns: Mapping[str, np.ndarray]) -> None:
-    """Write one table: ``columns`` are numeric arrays or object arrays of bytes."""
+def write_table(parent: h5py.Group, table: str, n: int, column: ColumnReader) -> None:
+    """Write one table of n entries, ``TABLE_BLOCK`` at a time, without time stamps: equal content gives equal bytes."""
     group = parent.create_group(table)
     for name, kind in TABLES[table].items():
-        write_column(group, name, kind, columns[name])
+        blocks = [(start, min(n, start + TABLE_BLOCK)) for start in range(0, n, TABLE_BLOCK)]
+        width = max((_longest(column(table, name, *ends)) for ends in blocks), default=1) if kind == "text" else 0
+        dtype = column_dtype(kind, width)
+        dataset = group.create_dataset(name, shape=(n,), dtype=dtype, track_times=False)
+        for start, stop in blocks:
+            values = column(table, name, start, stop)
+            # the view carries h5py's mark for UTF-8, without which HDF5 refuses to convert
+            dataset[start:stop] = values.astype(f"S{max(1, width)}").view(dtype) if kind == "text" else values
 
 
-def write_column(group: h5py.Group, name: str, kind: str, values: np.ndarray) -> None:
-    """One column as a dataset without time stamps, so that equal content gives equal bytes."""
-    width = max((len(v) for v in values), default=1) if kind == "text" else 0
-    dtype = column_dtype(kind, width)
-    dataset = group.create_dataset(name, shape=(len(values),), dtype=dtype, track_times=False)
-    if len(values):
-        # the view carries h5py's mark for UTF-8, without which HDF5 refuses to convert
-        dataset[...] = values.astype(f"S{max(1, width)}").view(dtype) if kind == "text" else values
+def _longest(values: np.ndarray) -> int:
+    return max(map(len, values.tolist()), default=1)
+
+
+def limit_metadata(file: h5py.File) -> None:
+    """Keep HDF5's cache of an open file's structures (and of texts of variable length) from growing to its 32 MB."""
+    config = file.id.get_mdc_config()
+    config.max_size = config.initial_size = METADATA_CACHE
+    config.min_size = METADATA_CACHE // 2
+    file.id.set_mdc_config(config)
 
 
 def create_channel(parent: h5py.Group, name: str, n: int, spec: ChannelSpec) -> h5py.Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from aigiscan.store.reader import EmbeddingStore
 
 
 class StoreCache:
-    """Look-up of files in a store; thread-safe, about 50 bytes of memory per row.
+    """Look-up of files in a store; thread-safe, about 30 bytes of memory per row.
 
     ``by_content``: rows that may be found by the content of their file; None: all. (A resumed run leaves out what the
     run before it wrote: otherwise two copies of one picture would be treated differently in a resumed run and in one
@@ -23,38 +24,49 @@ class StoreCache:
 
     def __init__(self, store: EmbeddingStore, by_content: np.ndarray | None = None) -> None:
         self._store = store
-        rows = store.rows
-        n = len(rows)
-        # Python's own 64-bit hash: a false match needs equal size and time as well
-        hashes = np.fromiter((hash(path) for path in rows.path), dtype=np.int64, count=n)
-        rows.__dict__.pop("path", None)  # 100 bytes a row that nobody needs now
-        self._by_path = np.argsort(hashes, kind="stable")
-        self._hashes = hashes[self._by_path]
-        self._bytes, self._mtime_ns = rows.bytes, rows.mtime_ns
-        content = np.arange(n) if by_content is None else np.asarray(by_content, dtype=np.int64)
-        digests = store._union.column("rows", "sha256")[content]
-        prefixes = np.fromiter((int(d[:16] or b"0", 16) for d in digests), dtype=np.uint64, count=len(content))
-        order = np.argsort(prefixes, kind="stable")
-        self._by_sha, self._prefixes = content[order], prefixes[order]
-        self._sizes = np.unique(self._bytes[content])
-        if n:
-            rows.facts(0)  # reads the columns now, not in several threads at once
+        n = len(store)
+        # 64-bit hashes, Python's own, find the row; what they find is looked at before it is believed.
+        keys, prefixes = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.uint64)
+        sizes = np.empty(n, dtype=np.int64)
+        start = 0
+        for rows in store.blocks:
+            stop = start + len(rows)
+            facts = zip(rows.path, rows.bytes.tolist(), rows.mtime_ns.tolist(), strict=True)
+            keys[start:stop] = [hash(fact) for fact in facts]
+            prefixes[start:stop] = [_prefix(digest) for digest in rows.sha256]
+            sizes[start:stop] = rows.bytes
+            start = stop
+        self._by_path = np.argsort(keys, kind="stable").astype(np.int32)
+        self._keys = keys[self._by_path]
+        if by_content is not None:
+            prefixes, sizes = prefixes[by_content], sizes[by_content]
+        order = np.argsort(prefixes, kind="stable").astype(np.int32)
+        self._by_sha = order if by_content is None else by_content[order].astype(np.int32)
+        self._prefixes = prefixes[order]
+        self._sizes = np.unique(sizes)
 
     def __len__(self) -> int:
-        return len(self._hashes)
+        return len(self._keys)
 
     def unchanged(self, record: ImageRecord) -> int | None:
         """The row of this path if size and modification time are still the same; costs one ``stat``."""
         if not len(self):
             return None
         try:
-            stat = Path(record.path).stat()
+            # as a string: a Path for every file of a million costs more than the look-up
+            stat = os.stat(record.path)  # noqa: PTH116
         except (OSError, ValueError):
             return None
-        row = self._row_of_path(record.path)
-        if row is None or self._bytes[row] != stat.st_size or self._mtime_ns[row] != stat.st_mtime_ns:
-            return None
-        return row
+        key = hash((record.path, stat.st_size, stat.st_mtime_ns))
+        for i in range(int(np.searchsorted(self._keys, key)), len(self._keys)):
+            if self._keys[i] != key:
+                break
+            row = int(self._by_path[i])
+            block, place = self._store.blocks.at(row)
+            same = block.bytes[place] == stat.st_size and block.mtime_ns[place] == stat.st_mtime_ns
+            if same and block.path[place] == record.path:
+                return row
+        return None
 
     def find(self, record: ImageRecord) -> tuple[int, FileFacts] | None:
         """The row that holds this file's content, with the facts of the file, or None.
@@ -63,7 +75,7 @@ class StoreCache:
         """
         row = self.unchanged(record)
         if row is not None:
-            return row, self._store.rows.facts(row)
+            return row, self._store.blocks.facts(row)
         return self._same_content(record)
 
     def read_rows(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
@@ -72,15 +84,14 @@ class StoreCache:
 
     def rows_of_content(self, sha256: str) -> list[int]:
         """Rows that hold this content."""
-        prefix = np.uint64(int(sha256[:16], 16))
+        prefix = np.uint64(_prefix(sha256))
         first, last = np.searchsorted(self._prefixes, prefix), np.searchsorted(self._prefixes, prefix, side="right")
-        return [int(row) for row in self._by_sha[first:last] if self._store.rows.sha256[row] == sha256]
-
-    def _row_of_path(self, path: str) -> int | None:
-        i = int(np.searchsorted(self._hashes, hash(path)))
-        if i < len(self._hashes) and self._hashes[i] == hash(path):
-            return int(self._by_path[i])
-        return None
+        found = []
+        for row in self._by_sha[first:last].tolist():
+            block, place = self._store.blocks.at(row)
+            if block.sha256[place] == sha256:
+                found.append(row)
+        return found
 
     def _same_content(self, record: ImageRecord) -> tuple[int, FileFacts] | None:
         try:
@@ -92,8 +103,12 @@ class StoreCache:
         except (OSError, ValueError):
             return None  # the loader will open it again and say why not
         for row in self.rows_of_content(digest):
-            return row, replace(self._store.rows.facts(row), mtime_ns=stat.st_mtime_ns)
+            return row, replace(self._store.blocks.facts(row), mtime_ns=stat.st_mtime_ns)
         return None
+
+
+def _prefix(sha256: str) -> int:
+    return int(sha256[:16] or "0", 16)
 
 
 def _sha256(path: str) -> str:

@@ -9,17 +9,19 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5d, h5p
 
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.errors import StoreError
 from aigiscan.store import layout
 from aigiscan.store.files import DeferringFile, replacing
 
-#: bytes of chunks kept per channel while neighbouring rows are asked for; one row of chunks of all heads of a ViT-L/14
-#: is 25 MB. It grows only as far as it is used.
+#: bytes of chunks kept per channel at most while neighbouring rows are asked for: two rows of chunks, if they fit (one
+#: of all heads of a ViT-L/14 is 25 MB)
 LOOKUP_CACHE = 32 << 20
-#: for those who pass once: room for a few chunks, or HDF5 would read parts of a chunk row by row (ten times slower)
-PASSING_CACHE = 1 << 20
+#: for those who pass once: room for a few chunks, or HDF5 would read parts of a chunk row by row (ten times slower).
+#: Dozens of parts are open at the end of a long run.
+PASSING_CACHE = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class PartContent:
     channels: Sequence[Mapping[str, np.ndarray]]
     failures: Mapping[str, np.ndarray]
     dropped: Mapping[str, np.ndarray]
+
+    def column(self, table: str, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Entries of one column."""
+        tables = {layout.ROWS: self.rows, layout.FAILURES: self.failures, layout.DROPPED: self.dropped}
+        return tables[table][name][start:stop]
 
     def channel_blocks(self, name: str, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """(first row, (size, \\*shape)) of one channel, piece by piece."""
@@ -50,9 +57,8 @@ def write_part(
     """Write a part that appears under its name whole or not at all."""
     with replacing(target, tmp_folder) as tmp, DeferringFile(tmp) as disk, h5py.File(disk, "w") as file:
         layout.write_header(file, fingerprint, specs)
-        layout.create_table(file, layout.ROWS, content.rows)
-        layout.create_table(file, layout.FAILURES, content.failures)
-        layout.create_table(file, layout.DROPPED, content.dropped)
+        for table in layout.TABLES:
+            layout.write_table(file, table, len(content.column(table, "path")), content.column)
         for name, spec in sorted(specs.items()):
             dataset = layout.create_channel(file, name, len(content.rows["path"]), spec)
             for start, block in content.channel_blocks(name, dataset.chunks[0]):
@@ -68,14 +74,17 @@ class Part:
 
     def __init__(self, path: Path, chunk_cache: int = PASSING_CACHE) -> None:
         self.path = path
+        self._chunk_cache = chunk_cache
+        self._channels: dict[str, h5py.Dataset] = {}
         try:
-            self.file = h5py.File(path, "r", locking=False, rdcc_nbytes=chunk_cache, rdcc_nslots=10007)
+            self.file = h5py.File(path, "r", locking=False)
         except FileNotFoundError:
             raise StoreError(f"{path} does not exist; make it with 'aigiscan embed PATH -o {path}'") from None
         except OSError as error:
             reason = "no permission to read it" if isinstance(error, PermissionError) else "not a whole HDF5 file"
             raise StoreError(f"cannot read the store {path}: {reason}") from error
         try:
+            layout.limit_metadata(self.file)
             self.fingerprint, self.specs, self.versions = layout.read_header(self.file, str(path))
         except BaseException:
             self.file.close()
@@ -84,18 +93,33 @@ class Part:
         self.is_index = "unfinished" in self.file.attrs
         self.n_rows = int(self.file[f"{layout.ROWS}/path"].shape[0])
 
-    def column(self, table: str, name: str) -> np.ndarray:
-        """One column as stored; text as object array ("long text") or S array ("text") of bytes."""
-        return self.file[f"{table}/{name}"][...]
+    def column(self, table: str, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Entries of one column as stored; text as object array ("long text") or S array ("text") of bytes."""
+        return self.file[f"{table}/{name}"][start:stop]
 
     def count(self, table: str) -> int:
         """Number of entries of a table."""
         return int(self.file[f"{table}/path"].shape[0])
 
     def channel(self, name: str) -> h5py.Dataset:
-        """The dataset of a channel, (n, \\*shape)."""
-        return self.file[name]
+        """The dataset of a channel, (n, \\*shape); it stays open, and with it its cache of chunks."""
+        if name not in self._channels:
+            self._channels[name] = self._open_channel(name)
+        return self._channels[name]
+
+    def _open_channel(self, name: str) -> h5py.Dataset:
+        dataset = self.file[name]
+        if not dataset.chunks:
+            return dataset
+        row_bytes = int(np.prod(self.specs[name].shape)) * dataset.dtype.itemsize
+        size = min(self._chunk_cache, 2 * dataset.chunks[0] * row_bytes)
+        del dataset  # HDF5 takes the size of a cache at the first opening alone
+        access = h5p.create(h5p.DATASET_ACCESS)
+        slots = 10007 if size > PASSING_CACHE else 521
+        access.set_chunk_cache(slots, size, 0.75)  # 0.75: HDF5's own preference for chunks that were read whole
+        return h5py.Dataset(h5d.open(self.file.id, name.encode(), access))
 
     def close(self) -> None:
         """Close the file."""
+        self._channels.clear()
         self.file.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class _Column:
     def __get__(self, rows: Rows | None, owner: type) -> np.ndarray:
         if rows is None:
             return self  # type: ignore[return-value]
-        values = rows._union.column(layout.ROWS, self._name)
+        values = rows._union.column(layout.ROWS, self._name, rows._start, rows._stop)
         if layout.COLUMNS[self._name].endswith("text"):
             values = _decode_column(values)
         rows.__dict__[self._name] = values
@@ -48,7 +49,7 @@ def _decode_column(values: np.ndarray) -> np.ndarray:
 
 
 class Rows:
-    """The row table, sorted by path: each attribute is an array of n values.
+    """The row table, sorted by path, or a stretch of it: each attribute is an array of n values.
 
     label: 0 real, 1 fake, -1 unknown (int8). width, height (pixels, int32), bytes (int64), mtime_ns (int64).
     The others are object arrays of str ("" unknown); path in :func:`os.fsdecode` form.
@@ -70,11 +71,13 @@ class Rows:
     mtime_ns = _Column()
     provenance = _Column()
 
-    def __init__(self, union: Union) -> None:
+    def __init__(self, union: Union, start: int = 0, stop: int | None = None) -> None:
         self._union = union
+        self._start = start
+        self._stop = union.count(layout.ROWS) if stop is None else stop
 
     def __len__(self) -> int:
-        return self._union.count(layout.ROWS)
+        return self._stop - self._start
 
     def record(self, i: int) -> ImageRecord:
         """Row i as the record it was made from."""
@@ -86,6 +89,44 @@ class Rows:
         """What row i knows of its file."""
         numbers = {k: int(getattr(self, k)[i]) for k in ("width", "height", "bytes", "mtime_ns")}
         return FileFacts(format=self.format[i], sha256=self.sha256[i], provenance=self.provenance[i], **numbers)
+
+
+class RowBlocks:
+    """Single rows of a long table, asked for in about its order: a few stretches of it are kept. Thread-safe."""
+
+    SIZE, KEPT = 1024, 4
+
+    def __init__(self, union: Union) -> None:
+        self._union = union
+        self._lock = threading.Lock()
+        self._blocks: dict[int, Rows] = {}  # in the order of use
+
+    def at(self, row: int) -> tuple[Rows, int]:
+        """The stretch that holds a row, and its number there."""
+        number, place = divmod(row, self.SIZE)
+        with self._lock:
+            block = self._blocks.pop(number, None)
+            if block is None:
+                last = min(self._union.count(layout.ROWS), (number + 1) * self.SIZE)
+                block = Rows(self._union, number * self.SIZE, last)
+            self._blocks[number] = block
+            if len(self._blocks) > self.KEPT:
+                del self._blocks[next(iter(self._blocks))]
+        return block, place
+
+    def __iter__(self) -> Iterator[Rows]:
+        for start in range(0, self._union.count(layout.ROWS), self.SIZE):
+            yield self.at(start)[0]
+
+    def record(self, row: int) -> ImageRecord:
+        """As :meth:`Rows.record`."""
+        block, place = self.at(row)
+        return block.record(place)
+
+    def facts(self, row: int) -> FileFacts:
+        """As :meth:`Rows.facts`."""
+        block, place = self.at(row)
+        return block.facts(place)
 
 
 class EmbeddingStore:
@@ -108,6 +149,7 @@ class EmbeddingStore:
                 raise StoreError(f"{part.path} was made with another encoder than {first.path}; move it away")
         self._union = unite([p for p in self._parts if not p.is_index] or self._parts)
         self.rows = Rows(self._union)
+        self.blocks = RowBlocks(self._union)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,9 @@ from aigiscan.encoders.base import ChannelSpec
 from aigiscan.store import layout
 from aigiscan.store.files import DeferringFile, replacing
 from aigiscan.store.part import Part
+
+#: paths read at once of each part that is merged
+_ENTRIES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +38,24 @@ class Union:
         """Number of entries of a table."""
         return len(self.part[table])
 
-    def column(self, table: str, name: str) -> np.ndarray:
-        """One column of a table over all parts, in order of path."""
-        columns = [p.column(table, name) for p in self.parts]
-        if len(columns) == 1 and len(columns[0]) == self.count(table):
-            return columns[0]
-        if not columns:
-            return np.empty(0, dtype=object)
-        starts = np.cumsum([0, *(len(c) for c in columns)])
-        joined = np.concatenate(columns)
-        return joined[starts[self.part[table]] + self.local[table]]
+    def column(self, table: str, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Entries ``start`` to ``stop`` of one column over all parts, in order of path."""
+        part, local = self.part[table][start:stop], self.local[table][start:stop]
+        pieces: list[tuple[np.ndarray, np.ndarray]] = []
+        for k in np.unique(part):
+            (where,) = np.nonzero(part == k)
+            wanted = local[where]
+            first = int(wanted.min())
+            found = self.parts[k].column(table, name, first, int(wanted.max()) + 1)
+            if len(found) == len(wanted) == len(part):
+                return found  # a stretch of one part, ascending as all parts are
+            pieces.append((where, found[wanted - first]))
+        if not pieces:
+            return np.empty(0, dtype=object if layout.TABLES[table][name].endswith("text") else np.int64)
+        out = np.empty(len(part), dtype=max((found.dtype for _, found in pieces), key=lambda dtype: dtype.itemsize))
+        for where, found in pieces:
+            out[where] = found
+        return out
 
     def read(self, channel: str, rows: np.ndarray, index: tuple[Any, ...] = ()) -> np.ndarray:
         """Entries ``rows`` (ascending or not) of a channel in their stored type; ``index`` selects on further axes."""
@@ -74,31 +88,32 @@ def unite(parts: Sequence[Part]) -> Union:
         return Union(
             parts,
             {t: np.zeros(n, dtype=np.int32) for t, n in counts.items()},
-            {t: np.arange(n, dtype=np.int64) for t, n in counts.items()},
+            {t: np.arange(n, dtype=np.int32) for t, n in counts.items()},
         )
     tables = list(layout.TABLES)
-    paths, part, table, local = [], [], [], []
-    for k, p in enumerate(parts):
-        for t, name in enumerate(tables):
-            column = p.column(name, "path")
-            paths.append(column.astype(object))
-            part.append(np.full(len(column), k, dtype=np.int32))
-            table.append(np.full(len(column), t, dtype=np.int8))
-            local.append(np.arange(len(column), dtype=np.int64))
-    joined = np.concatenate([np.empty(0, dtype=object), *paths])
-    order = np.argsort(joined, kind="stable")  # stable: of equal paths the last written comes last
-    ordered = joined[order]
-    last = np.ones(len(order), dtype=bool)
-    last[:-1] = ordered[1:] != ordered[:-1]
-    kept = order[last]
-    all_part, all_table, all_local = (
-        np.concatenate([np.empty(0, dtype=np.int64), *a])[kept] for a in (part, table, local)
-    )
+    chosen = {name: (array("i"), array("i")) for name in tables}  # part and place in it, eight bytes an entry
+    entries = heapq.merge(*(_entries(p, k, t, name) for k, p in enumerate(parts) for t, name in enumerate(tables)))
+    before: tuple[bytes, int, int, int] | None = None
+    for entry in chain(entries, [None]):
+        # of equal paths the one of the last part comes last
+        if before is not None and (entry is None or entry[0] != before[0]):
+            part, local = chosen[tables[before[2]]]
+            part.append(before[1])
+            local.append(before[3])
+        before = entry
     return Union(
         parts,
-        {name: all_part[all_table == t].astype(np.int32) for t, name in enumerate(tables)},
-        {name: all_local[all_table == t].astype(np.int64) for t, name in enumerate(tables)},
+        {name: np.frombuffer(part, dtype=np.int32) for name, (part, _) in chosen.items()},
+        {name: np.frombuffer(local, dtype=np.int32) for name, (_, local) in chosen.items()},
     )
+
+
+def _entries(part: Part, k: int, t: int, table: str) -> Iterator[tuple[bytes, int, int, int]]:
+    """(path, number of the part, number of the table, place) of one table, which is sorted."""
+    for start in range(0, part.count(table), _ENTRIES):
+        paths = part.column(table, "path", start, start + _ENTRIES).tolist()
+        for i, path in enumerate(paths, start):
+            yield path, k, t, i
 
 
 def write_union(
@@ -113,17 +128,15 @@ def write_union(
     """Write a union as one file; the same content gives the same bytes, however it was cut into parts.
 
     keep_dropped: whether removals are remembered (needed unless the union is everything the store has).
-    Memory: one column of a table, or one row of chunks of a channel.
+    Memory: some thousand entries of a column, or one row of chunks of a channel.
     """
     n = union.count(layout.ROWS)
     with replacing(target, tmp_folder) as tmp, DeferringFile(tmp) as disk, h5py.File(disk, "w") as file:
         layout.write_header(file, fingerprint, specs)
-        for table, columns in layout.TABLES.items():
-            group = file.create_group(table)
+        layout.limit_metadata(file)
+        for table in layout.TABLES:
             wanted = table != layout.DROPPED or keep_dropped
-            for name, kind in columns.items():
-                values = union.column(table, name) if wanted else np.empty(0, dtype=object)
-                layout.write_column(group, name, kind, values)
+            layout.write_table(file, table, union.count(table) if wanted else 0, union.column)
         for name, spec in sorted(specs.items()):
             dataset = layout.create_channel(file, name, n, spec)
             step = dataset.chunks[0]

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -186,9 +187,7 @@ class StoreWriter:
         assert self.store is not None
         if not _says_anything(record):
             return False
-        stored = self.store.rows
-        label = -1 if record.label is None else record.label
-        return label != stored.label[row] or any(getattr(record, name) != getattr(stored, name)[row] for name in _INFO)
+        return replace(self.store.blocks.record(row), path=record.path, error=record.error) != record
 
     def _relabel(self, rows: list[tuple[ImageRecord, int]]) -> None:
         if rows:
@@ -196,7 +195,7 @@ class StoreWriter:
             channels = self.cache.read_rows([row for _, row in rows])
             self.append(
                 [
-                    StoredRow(record, self.store.rows.facts(row), {name: c[i] for name, c in channels.items()})
+                    StoredRow(record, self.store.blocks.facts(row), {name: c[i] for name, c in channels.items()})
                     for i, (record, row) in enumerate(rows)
                 ]
             )
@@ -227,7 +226,7 @@ class StoreWriter:
         assert self.store is not None and self.cache is not None
         record = row.record
         for i in self.cache.rows_of_content(row.facts.sha256):
-            stored = self.store.rows.record(i)
+            stored = self.store.blocks.record(i)
             if not os.path.lexists(stored.path):
                 self._buffer.drop(stored.path)
                 if not _says_anything(record):
@@ -238,10 +237,12 @@ class StoreWriter:
         """Remove rows and failures whose file is gone; returns how many."""
         if self.store is None:
             return 0
-        gone = [p for p in (*self.store.rows.path, *self._failures) if not os.path.lexists(p)]
-        for path in gone:
-            self._buffer.drop(path)
-        return len(gone)
+        gone = 0
+        for path in chain(self._failures, chain.from_iterable(rows.path for rows in self.store.blocks)):
+            if not os.path.lexists(path):
+                self._buffer.drop(path)
+                gone += 1
+        return gone
 
     def slices(self, records: Sequence[ImageRecord], size: int) -> Iterator[tuple[Sequence[ImageRecord], Path]]:
         """Cut records into slices, each with the part that another process shall write (:mod:`.shards`)."""
