@@ -110,6 +110,15 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):
             raise UnfitDataError("all weights of one class are zero; the data has one class only")
         return matrix, target, weight
 
+    def _check_further(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[Array, NDArray, Array]:
+        """As ``_check_fit`` for a second data set: the columns must be those of the first, ``classes_`` stays."""
+        known = self.classes_
+        checked = self._check_fit(self._check_matrix(X), y, sample_weight)
+        self.classes_ = known
+        return checked
+
     def _check_matrix(self, X: ArrayLike) -> Array:
         try:
             return validate_data(self, X, dtype=np.float64, reset=False)

@@ -66,9 +66,8 @@ class LogisticClassifier(LinearProbe):
         """
         from scipy.optimize import minimize
 
-        old_coef, old_intercept, old_classes = self.coef_[0].copy(), float(self.intercept_[0]), self.classes_
-        matrix, target, weight = self._check_fit(self._check_matrix(X), y, sample_weight)
-        self.classes_ = old_classes
+        old_coef, old_intercept = self.coef_[0].copy(), float(self.intercept_[0])
+        matrix, target, weight = self._check_further(X, y, sample_weight)
         scaler = Scaler.fit(matrix, weight, centre=False) if self.standardize else Scaler.none(matrix.shape[1])
         Z = scaler.transform(matrix)
         weight = weight * self._class_factors(target, weight)

@@ -68,8 +68,8 @@ def unfold(scaler: Scaler, weights: Array, bias: Array) -> tuple[Array, Array]:
     return weights * scaler.scale[:, None], bias + scaler.mean @ weights
 
 
-class _GradientProbe(ProbeClassifier):
-    """Parameters and the shared steps of the gradient-trained classifiers."""
+class GradientMixin:
+    """The parameters of AdamW that gradient-trained classifiers share, and their one call of :func:`train`."""
 
     epochs: int
     learning_rate: float
@@ -82,21 +82,11 @@ class _GradientProbe(ProbeClassifier):
         return Scaler.fit(X, weight) if self.standardize else Scaler.none(X.shape[1])
 
     def _train(self, start: Sequence[Array], loss: Any, X: Array, y: NDArray[np.intp], weight: Array) -> list[Array]:
-        return train(
-            start,
-            loss,
-            X,
-            y,
-            weight,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-            seed=self.random_state,
-        )
+        names = ("epochs", "learning_rate", "weight_decay", "batch_size")
+        return train(start, loss, X, y, weight, seed=self.random_state, **{name: getattr(self, name) for name in names})
 
 
-class LinearBCEClassifier(LinearProbe, _GradientProbe):
+class LinearBCEClassifier(GradientMixin, LinearProbe):
     """One linear layer trained by binary cross-entropy (UniFD, section 4.2).
 
     epochs, learning_rate, weight_decay, batch_size: of AdamW. standardize: columns to mean 0 and variance 1 first,
@@ -127,9 +117,7 @@ class LinearBCEClassifier(LinearProbe, _GradientProbe):
 
     def continue_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> LinearBCEClassifier:
         """As many epochs again on a second data set, from the weights already there."""
-        known = self.classes_
-        matrix, target, weight = self._check_fit(self._check_matrix(X), y, sample_weight)
-        self.classes_ = known
+        matrix, target, weight = self._check_further(X, y, sample_weight)
         scaler = self._scaler(matrix, weight)
         self._go(unfold(scaler, self.coef_.T, self.intercept_), scaler, matrix, target, weight)
         return self
@@ -145,7 +133,7 @@ class LinearBCEClassifier(LinearProbe, _GradientProbe):
         self.coef_, self.intercept_ = weights.T, bias
 
 
-class MLPClassifier(_GradientProbe):
+class MLPClassifier(GradientMixin, ProbeClassifier):
     """Two fully connected layers with ReLU between (Saland's report, section 2.4; TIDY, equation 7).
 
     hidden: width. epochs, learning_rate, weight_decay: of AdamW, TIDY's values. standardize: columns to mean 0 and
@@ -182,9 +170,7 @@ class MLPClassifier(_GradientProbe):
 
     def continue_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> MLPClassifier:
         """As many epochs again on a second data set, from the weights already there (the report's fine-tuning)."""
-        known = self.classes_
-        matrix, target, weight = self._check_fit(self._check_matrix(X), y, sample_weight)
-        self.classes_ = known
+        matrix, target, weight = self._check_further(X, y, sample_weight)
         scaler = self._scaler(matrix, weight)
         first = unfold(scaler, self.weights1_, self.bias1_)
         self._go([*first, self.weights2_, self.bias2_], scaler, matrix, target, weight)

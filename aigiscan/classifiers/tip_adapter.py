@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aigiscan.classifiers.base import Array, ProbeClassifier, Scaler, unit_rows
-from aigiscan.classifiers.neural import train
-from aigiscan.classifiers.zero_shot import PROMPTS_FAKE, PROMPTS_REAL, TextPriorMixin
+from aigiscan.classifiers.base import Array, Scaler, unit_rows
+from aigiscan.classifiers.neural import GradientMixin
+from aigiscan.classifiers.zero_shot import PROMPTS_FAKE, PROMPTS_REAL, WordsClassifier
 
 
-class TipAdapterClassifier(TextPriorMixin, ProbeClassifier):
+class TipAdapterClassifier(WordsClassifier):
     """logits = α · exp(−β (1 − f Fᵀ)) L + s · f W_cᵀ; score = logit of fake − logit of real.
 
-    shots: cached images per class, drawn by ``random_state``; fewer if a class has fewer. alpha, beta: α, β. scale: s
-    (the report's formula is s = 1; Tip-Adapter's own is CLIP's logit scale, 100). Without text features the second
-    term is left out, so that encoders without a text tower can use the cache alone. standardize: columns of the cache
-    term to mean 0 and variance 1 first; cosines of raw columns of different units say little.
+    shots: cached images per class, drawn by weight; fewer if a class has fewer. alpha, beta: α, β. scale: s (the
+    report's formula is s = 1; Tip-Adapter's own is CLIP's logit scale, 100). Without text features the second term is
+    left out, so that encoders without a text tower can use the cache alone. standardize: columns of the cache term to
+    mean 0 and variance 1 first; cosines of raw columns of different units say little.
     """
 
     _arrays = ("keys_", "values_", "text_", "mean_", "scale_")
@@ -44,20 +44,6 @@ class TipAdapterClassifier(TextPriorMixin, ProbeClassifier):
         self.standardize = standardize
         self.random_state = random_state
 
-    def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        text_features: ArrayLike | None = None,
-    ) -> TipAdapterClassifier:
-        """Fill the cache; text_features: (2, d), real then fake, or None. Weights say how likely an image is drawn."""
-        matrix, target, weight = self._check_fit(X, y, sample_weight)
-        none = np.zeros((2, matrix.shape[1]))
-        self.text_ = none if text_features is None else self._checked_text(text_features)
-        self._fit(matrix, target, weight)
-        return self
-
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         scaler = Scaler.fit(X, weight) if self.standardize else Scaler.none(X.shape[1])
         self.mean_, self.scale_ = scaler.mean, scaler.scale
@@ -74,15 +60,12 @@ class TipAdapterClassifier(TextPriorMixin, ProbeClassifier):
     def _rows(self, X: Array) -> Array:
         return unit_rows(Scaler(self.mean_, self.scale_).transform(X))
 
-    def _prior(self, X: Array) -> Array:
-        return self.scale * (unit_rows(X) @ (self.text_[1] - self.text_[0]))
-
     def _decide(self, X: Array) -> Array:
         affinity = np.exp(-self.beta * (1.0 - self._rows(X) @ self.keys_.T))  # [n, 2 shots]
         return self.alpha * (affinity @ self.values_) + self._prior(X)
 
 
-class TipAdapterFClassifier(TipAdapterClassifier):
+class TipAdapterFClassifier(GradientMixin, TipAdapterClassifier):
     """Tip-Adapter whose cached keys are then trained on all training images by cross-entropy (Tip-Adapter-F).
 
     epochs, learning_rate, weight_decay, batch_size: of AdamW.
@@ -115,9 +98,7 @@ class TipAdapterFClassifier(TipAdapterClassifier):
 
     def continue_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> TipAdapterFClassifier:
         """As many epochs again on a second data set, from the keys already there."""
-        known = self.classes_
-        matrix, target, weight = self._check_fit(self._check_matrix(X), y, sample_weight)
-        self.classes_ = known
+        matrix, target, weight = self._check_further(X, y, sample_weight)
         self._tune(matrix, target, weight)
         return self
 
@@ -136,15 +117,4 @@ class TipAdapterFClassifier(TipAdapterClassifier):
             logit = alpha * (affinity @ sign) + x[:, features]
             return F.binary_cross_entropy_with_logits(logit, target.float(), reduction="none")
 
-        (self.keys_,) = train(
-            [self.keys_],
-            loss,
-            data,
-            y,
-            weight,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-            seed=self.random_state,
-        )
+        (self.keys_,) = self._train([self.keys_], loss, data, y, weight)

@@ -22,10 +22,32 @@ def prompt_features(
     return unit_rows(np.stack(rows))
 
 
-class TextPriorMixin:
-    """The text features of both classes, for classifiers that use them."""
+class WordsClassifier(ProbeClassifier):
+    """Classifiers that take the text features of both classes; ``text_`` is zero where none are given."""
 
-    n_features_in_: int
+    scale: float
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        text_features: ArrayLike | None = None,
+    ) -> WordsClassifier:
+        """As every classifier; text_features: (2, d), real then fake. FitError without them where words are needed."""
+        matrix, target, weight = self._check_fit(X, y, sample_weight)
+        if text_features is not None:
+            self.text_ = self._checked_text(text_features)
+        elif self.needs_text:
+            raise UnfitDataError("zero-shot needs an encoder with a text tower: an open_clip model or 'mini'")
+        else:
+            self.text_ = np.zeros((2, matrix.shape[1]))
+        self._fit(matrix, target, weight)
+        return self
+
+    def _prior(self, X: Array) -> Array:
+        """s · (cos(image, fake words) − cos(image, real words)), (n,)."""
+        return self.scale * (unit_rows(X) @ (self.text_[1] - self.text_[0]))
 
     def _checked_text(self, text_features: ArrayLike) -> Array:
         text = np.asarray(text_features, dtype=np.float64)
@@ -39,7 +61,7 @@ class TextPriorMixin:
         return unit_rows(text)
 
 
-class ZeroShotClassifier(TextPriorMixin, ProbeClassifier):
+class ZeroShotClassifier(WordsClassifier):
     """Score = s · (cos(image, fake words) − cos(image, real words)); the images of ``fit`` are only checked.
 
     prompts_real, prompts_fake: what :func:`prompt_features` encodes for ``fit``. scale: s, CLIP's own logit scale.
@@ -58,19 +80,8 @@ class ZeroShotClassifier(TextPriorMixin, ProbeClassifier):
         self.prompts_fake = prompts_fake
         self.scale = scale
 
-    def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        text_features: ArrayLike | None = None,
-    ) -> ZeroShotClassifier:
-        """Take over the text features (2, d), real then fake; FitError without them."""
-        self._check_fit(X, y, sample_weight)
-        if text_features is None:
-            raise UnfitDataError("zero-shot needs an encoder with a text tower: an open_clip model or 'mini'")
-        self.text_ = self._checked_text(text_features)
-        return self
+    def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
+        """The words are all there is."""
 
     def _decide(self, X: Array) -> Array:
-        return self.scale * (unit_rows(X) @ (self.text_[1] - self.text_[0]))
+        return self._prior(X)
