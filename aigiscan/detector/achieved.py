@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aigiscan.detector.calibration import AI, REAL, Calibration, Tail, finite_scores
+from aigiscan.detector.guard import SourceGuard
 from aigiscan.errors import FitError
 
 
@@ -43,26 +44,35 @@ def cross_conformal_rates(
     max_fpr: float = 0.01,
     max_miss: float = 0.01,
     *,
-    by_source: bool = False,
+    rule: str = "guarded",
 ) -> list[AchievedRate]:
     """What would happen to each source if the thresholds were calibrated on all the others.
 
-    scores: out-of-fold, (n,): every image scored by a classifier that did not see its source (see
-    :func:`aigiscan.classifiers.folds.source_folds`). Each source in turn is judged by a calibration on the images of
-    all other sources, so that neither fitting nor threshold saw it. ``by_source``: the bound's unit is a source.
+    scores: out-of-fold, every image scored by a classifier that did not see its source (see
+    :func:`aigiscan.classifiers.folds.source_folds`): (n,), or (n, k) under k equalisations, of which all are calibrated
+    on and the first is judged, as ``fit`` and ``scan`` do. Each source in turn is judged by a calibration on the images
+    of all other sources, so that neither the fit that scored it nor the threshold saw it. rule: ``guarded`` as ``fit``
+    calibrates, ``image`` without the caution by source, ``source`` with a source as the bound's unit.
     Order as :func:`achieved_rates`. FitError where leaving a source out leaves no photographs.
     """
-    values, y, names = finite_scores(scores), np.asarray(labels), np.asarray(sources)
+    y, names = np.asarray(labels), np.asarray(sources).astype(str)
+    values = np.asarray(scores, dtype=np.float64)
+    if len(values) != len(y):
+        raise FitError(f"{len(y)} labels but {len(values)} scores")
+    values = finite_scores(values.ravel()).reshape(len(y), -1)
+    k = values.shape[1]
     rates = []
     for source, label, rows in _by_source(y, names):
-        others = ~rows
-        real, fake = others & (y == 0), others & (y == 1)
+        real, fake = ~rows & (y == 0), ~rows & (y == 1)
         if not real.any():
             raise FitError(f"without {source} there are no photographs to calibrate on; give a second photo source")
-        photographs = Tail.of(values[real], names[real] if by_source else None)
-        fakes = Tail.of(values[fake], names[fake] if by_source else None)
-        calibration = Calibration(photographs, fakes, max_fpr, max_miss)  # verdicts alone: no probability curve to fit
-        rates.append(_rate(calibration.verdict(values[rows]), source, label))
+        of_real, of_fake = np.repeat(names[real], k), np.repeat(names[fake], k)
+        photographs = Tail.of(values[real].ravel(), of_real if rule == "source" else None)
+        fakes = Tail.of(values[fake].ravel(), of_fake if rule == "source" else None)
+        guard = SourceGuard.of(values[real].ravel(), of_real, k) if rule == "guarded" else SourceGuard()
+        # verdicts alone: no probability curve to fit
+        calibration = Calibration(photographs, fakes, max_fpr, max_miss, guard=guard)
+        rates.append(_rate(calibration.verdict(values[rows, 0]), source, label))
     return sorted(rates, key=_badness)
 
 

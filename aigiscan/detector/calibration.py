@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from aigiscan.detector.guard import SourceGuard
 from aigiscan.errors import DetectorError, FitError
 
 Array = NDArray[np.float64]
@@ -74,12 +75,16 @@ class Calibration:
     calibrating by source is for, where one unit is a source and the bound is for a picture of a *new* source that is
     exchangeable with the sources calibrated on (it needs at least 1/max_fpr − 1 sources).
 
+    ``guard`` asks more: a picture is flagged only if, besides, in all but a tenth of the calibration photo sources at
+    most ``max_fpr`` of the pictures score as high. That can only flag less, so the bound above still holds; it is a
+    caution, not a second bound.
+
     A score in both regions – rarer than ``max_fpr`` among photographs and also rarer than ``max_miss`` among fakes,
     which happens in the gap between classes that separate well – is ``uncertain``: it is like neither. That costs at
     most ``max_miss`` of the fakes and ``max_fpr`` of the photographs, and both bounds still hold.
 
     real, fake: calibration scores. max_fpr, max_miss: in (0, 1). platt: (slope, intercept) or empty; curve_x, curve_p:
-    knots of the isotonic curve or empty; with neither (no fakes given) ``p_ai`` is NaN.
+    knots of the isotonic curve or empty; with neither (no fakes given) ``p_ai`` is NaN. guard: empty guards nothing.
     """
 
     real: Tail
@@ -89,6 +94,7 @@ class Calibration:
     platt: Array = field(default_factory=lambda: np.empty(0))
     curve_x: Array = field(default_factory=lambda: np.empty(0))
     curve_p: Array = field(default_factory=lambda: np.empty(0))
+    guard: SourceGuard = field(default_factory=SourceGuard)
 
     @classmethod
     def from_scores(
@@ -100,11 +106,14 @@ class Calibration:
         *,
         real_sources: Sequence[str] | NDArray | None = None,
         fake_sources: Sequence[str] | NDArray | None = None,
+        guard_sources: Sequence[str] | NDArray | None = None,
+        copies: int = 1,
     ) -> Calibration:
         """Calibrate on scores that no fitting saw; higher scores mean more likely AI-generated.
 
-        With ``real_sources``/``fake_sources`` the unit of the respective bound is a source. Raises FitError for NaN or
-        infinite scores, for no real scores at all and for rates outside (0, 1).
+        With ``real_sources``/``fake_sources`` the unit of the respective bound is a source. guard_sources: source of
+        each photograph, for the caution by source; copies: how often each photograph is among the scores. Raises
+        FitError for NaN or infinite scores, for no real scores at all and for rates outside (0, 1).
         """
         for name, rate in (("max_fpr", max_fpr), ("max_miss", max_miss)):
             if not 0.0 < rate < 1.0:
@@ -114,7 +123,10 @@ class Calibration:
         if not len(real.scores):
             raise FitError("no photographs to calibrate on; give real images whose groups no fitting saw")
         platt, curve_x, curve_p = _probability_curve(real.scores, fake.scores)
-        return cls(real, fake, float(max_fpr), float(max_miss), platt, curve_x, curve_p)
+        guard = SourceGuard()
+        if guard_sources is not None:
+            guard = SourceGuard.of(finite_scores(real_scores), guard_sources, copies)
+        return cls(real, fake, float(max_fpr), float(max_miss), platt, curve_x, curve_p, guard)
 
     def recalibrated(self, real_scores: ArrayLike, max_fpr: float | None = None) -> Calibration:
         """The same with other photographs (a user's own): false-alarm threshold anew, fakes and ``p_ai`` as they were.
@@ -123,7 +135,7 @@ class Calibration:
         """
         rate = self.max_fpr if max_fpr is None else max_fpr
         fresh = Calibration.from_scores(real_scores, None, rate, self.max_miss)
-        return replace(self, real=fresh.real, max_fpr=fresh.max_fpr)
+        return replace(self, real=fresh.real, max_fpr=fresh.max_fpr, guard=fresh.guard)
 
     def with_rates(self, max_fpr: float | None = None, max_miss: float | None = None) -> Calibration:
         """The same scores under other promised rates (``scan --max-fpr``)."""
@@ -135,8 +147,12 @@ class Calibration:
         return replace(self, max_fpr=float(fpr), max_miss=float(miss))
 
     def p_value(self, scores: ArrayLike) -> Array:
-        """(1 + #{calibration photographs with a score ≥ s}) / (n + 1), in (0, 1]: small = unlike the photographs."""
-        return self.real.p_at_least(finite_scores(scores))
+        """(1 + #{calibration photographs with a score ≥ s}) / (n + 1), in (0, 1]: small = unlike the photographs.
+
+        With a guard the larger of that and the share of the most alike sources' photographs with a score ≥ s.
+        """
+        values = finite_scores(scores)
+        return np.maximum(self.real.p_at_least(values), self.guard.p_at_least(values))
 
     def p_miss(self, scores: ArrayLike) -> Array:
         """The mirror image: (1 + #{calibration fakes with a score ≤ s}) / (m + 1): small = unlike the fakes."""
@@ -169,7 +185,8 @@ class Calibration:
         if allowed < 0:
             return float("inf")
         heavier = np.cumsum(self.real.weights[::-1]) > allowed
-        return float(self.real.scores[::-1][np.argmax(heavier)]) if heavier.any() else float("-inf")
+        threshold = float(self.real.scores[::-1][np.argmax(heavier)]) if heavier.any() else float("-inf")
+        return max(threshold, self.guard.threshold(self.max_fpr))
 
     @property
     def threshold_real(self) -> float:
@@ -213,6 +230,7 @@ class Calibration:
             "fake_images": len(self.fake.scores),
             "p_ai": "platt" if len(self.platt) else "isotonic" if len(self.curve_x) else "none",
             "warnings": list(self.warnings),
+            **({"by_source": self.guard.describe()} if self.guard.sources else {}),
         }
 
     def to_arrays(self) -> dict[str, NDArray]:
@@ -226,6 +244,7 @@ class Calibration:
             "platt": self.platt,
             "curve_x": self.curve_x,
             "curve_p": self.curve_p,
+            **({"guard_scores": self.guard.scores, "guard_codes": self.guard.codes} if self.guard.sources else {}),
         }
 
     @classmethod
@@ -235,12 +254,16 @@ class Calibration:
         missing = [name for name in names if name not in arrays]
         if missing:
             raise DetectorError(f"calibration lacks {', '.join(missing)}; the detector's files are damaged")
-        a = {name: np.asarray(arrays[name], dtype=np.float64) for name in names}
+        guards = ("guard_scores", "guard_codes")  # detectors without a caution by source have none
+        a = {name: np.asarray(arrays.get(name, ()), dtype=np.float64) for name in (*names, *guards)}
         if not all(np.isfinite(v).all() for v in a.values()) or a["rates"].shape != (2,):
             raise DetectorError("calibration holds values that are not finite; the detector's files are damaged")
+        if a["guard_scores"].shape != a["guard_codes"].shape:
+            raise DetectorError("calibration by source is incomplete; the detector's files are damaged")
+        guard = SourceGuard(a["guard_scores"], a["guard_codes"])
         real, fake = Tail(a["real_scores"], a["real_weights"]), Tail(a["fake_scores"], a["fake_weights"])
         max_fpr, max_miss = (float(rate) for rate in a["rates"])
-        return cls(real, fake, max_fpr, max_miss, a["platt"], a["curve_x"], a["curve_p"])
+        return cls(real, fake, max_fpr, max_miss, a["platt"], a["curve_x"], a["curve_p"], guard)
 
 
 def finite_scores(scores: ArrayLike) -> Array:

@@ -2,7 +2,8 @@
 
 Every image is scored by a classifier that saw neither its generator nor its photo source (nor, where there is only one
 of a kind, its group). These scores give the metrics in the card and the calibration of the verdicts (cross-conformal:
-Vovk, "Cross-conformal predictors", 2015): the thresholds come from photo sources left out of the fit.
+Vovk, "Cross-conformal predictors", 2015): the thresholds come from photo sources left out of the fit, and nearly all
+of these sources must keep the promise each for itself (:mod:`aigiscan.detector.guard`).
 """
 
 from __future__ import annotations
@@ -131,8 +132,14 @@ def fit(
         classifier = fitted_on(train)
         for column, matrix in enumerate(matrices):
             held_out[test, column] = classifier.decision_function(matrix[test])
+    real, fake = held_out[table.label == 0], held_out[table.label == 1]
     calibration = Calibration.from_scores(
-        held_out[table.label == 0].ravel(), held_out[table.label == 1].ravel(), settings.max_fpr, settings.max_miss
+        real.ravel(),
+        fake.ravel(),
+        settings.max_fpr,
+        settings.max_miss,
+        guard_sources=np.repeat(table.sources[table.label == 0].astype(str), k),
+        copies=k,
     )
     classifier = fitted_on(np.arange(len(table)))
     specs = tuple(t.equalization for t in given)

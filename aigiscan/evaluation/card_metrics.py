@@ -52,7 +52,7 @@ def complete_card(result: FitResult) -> tuple[Detector, list[TableRow]]:
         "per_generator_auc": _per_generator(table.label, first, table.sources),
     }
     if len(_names(table, 0)) > 1:
-        metrics["achieved"] = [_achieved(table.label, first, table.sources, rate) for rate in (0.01, 0.05)]
+        metrics["achieved"] = [_achieved(table.label, result.held_out, table.sources, rate) for rate in (0.01, 0.05)]
     if result.in_distribution is not None:
         metrics["in_distribution"] = _figures(table, result.in_distribution, result.folds)
     card = replace(result.detector.card, metrics=metrics, limits=[*result.detector.card.limits, _BOUND])
@@ -112,7 +112,7 @@ def _per_generator(label: np.ndarray, scores: np.ndarray, sources: np.ndarray) -
 
 
 def _achieved(label: np.ndarray, scores: np.ndarray, sources: np.ndarray, rate: float) -> dict[str, Any]:
-    """What a threshold calibrated on the other sources did to each left-out source (promise ``rate``)."""
+    """What thresholds calibrated on the other sources did to each left-out source (promise ``rate``); scores (n, k)."""
     rates = cross_conformal_rates(scores, label, sources, max_fpr=rate, max_miss=rate)
     real, fake = pooled(rates, 0), pooled(rates, 1)
     by_source = [r for r in rates if r.label == 0]

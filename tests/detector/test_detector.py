@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from aigiscan.classifiers.folds import source_folds
 from aigiscan.detector.detector import Detector
 from aigiscan.detector.fit import FitSettings, fit
 from aigiscan.detector.recalibrate import recalibrate
@@ -257,10 +258,25 @@ def test_continued_training_takes_in_a_second_data_set(fitted: Detector) -> None
 
 
 def test_grid_of_the_paper_is_tuned_on_left_out_sources() -> None:
-    chosen, points = tune_on_paper_grid(planted(per_source=10, d=8), EmbeddingView(), {})
-    assert len(points) == 2 * 8 * 6
-    assert {"solver", "C", "max_iter"} <= set(chosen)
-    assert max(p.accuracy for p in points) >= 0.85
+    """The best setting is about as good as the best possible rule (x5 + x7 > gap) on the very same pictures.
+
+    That rule is right for Φ(√2) = 92 % of all pictures, but for 18 to 20 of 20: a fixed bar would measure the draw.
+    """
+    for gap in (2.0, 0.0):
+        table = planted(per_source=20, d=8, gap=gap)
+        chosen, points = tune_on_paper_grid(table, EmbeddingView(), {})
+        assert len(points) == 2 * 8 * 6
+        assert {"solver", "C", "max_iter"} <= set(chosen)
+        validation = source_folds(table.label, table.sources, table.groups, n_folds=4, seed=0) == 0
+        assert (np.unique(table.sources[validation]).size, int(validation.sum())) == (2, 40)
+        best = max(p.accuracy for p in points)
+        if gap:
+            possible = np.mean(
+                (table.channels["embedding"][:, [5, 7]].sum(axis=1) > gap) == table.label, where=validation
+            )
+            assert best >= possible - 2 / 40
+        else:  # nothing to find: the best of 96 settings is a lucky one, not a good one
+            assert best < 0.7
 
 
 def test_multiclass_detector_names_the_generator_of_flagged_pictures_only() -> None:
