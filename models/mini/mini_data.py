@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from mini_captions import INDEX, CaptionSampler, truth
-from mini_curriculum import DAMAGE, stage_of
+from mini_curriculum import Stage, stage_of
 from mini_photos import Cache, Photo
+from mini_teacher import VARIANTS, Pool
 from mini_treatments import (
     FRAME,
     HIDES_ORIGIN,
@@ -29,11 +30,21 @@ MARGIN = 8  # the canvas is this much larger than the crop, so that JPEG blocks 
 _FACES = ("ffhq", "gan_faces", "stylegan2_ffhq")
 
 
+def _patches(images: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """(n, s, s, 3) uint8 and rows and columns of patches (n, 2, t) → (n, t, 588) in conv1's order."""
+    n, grid = len(images), images.shape[1] // PATCH
+    patches = images.reshape(n, grid, PATCH, grid, PATCH, 3).transpose(0, 1, 3, 5, 2, 4)
+    patches = patches.reshape(n, grid, grid, 3 * PATCH * PATCH)
+    return np.asarray(patches[np.arange(n)[:, None], place[:, 0], place[:, 1]])
+
+
 class Stream:
     """Endless training batches.
 
     A batch: patches (n, t, 588) uint8 in conv1's order, positions (n, t) of the patches in the model's grid, captions
     (list of str), fits (n, c) bool, known (n, c) bool, tilt (c,): see Stage; negative for words of what is undamaged.
+    With a pool also frame_patches (f, t', 588), frame_positions (f, t'), targets (f, k): whole frames of which the
+    teachers' features are known; they are the last f of the n pictures that the captions are about.
     """
 
     def __init__(
@@ -48,10 +59,15 @@ class Stream:
         captions_per_batch: int = 112,
         grid: int = 8,
         tokens: int = 44,
+        pool: Pool | None = None,
+        frames: int = 24,
+        frame_tokens: int = 80,
     ) -> None:
         self.cache, self.photos, self.captions, self.seed = cache, photos, captions, seed
         self.pairs, self.singles, self.captions_per_batch = pairs, singles, captions_per_batch
         self.grid, self.tokens = grid, tokens
+        self.pool, self.frames, self.frame_tokens = pool, frames, frame_tokens
+        self.row_of = {photo.path: i for i, photo in enumerate(photos)}
         self.treatments = Treatments(seed)
         self.by_label = [[p for p in photos if p.label == label] for label in (0, 1)]
         self.weights = []
@@ -128,20 +144,39 @@ class Stream:
                 order = rng.permutation(self.grid**2)[: self.tokens]
                 positions.append(np.stack([order // self.grid, order % self.grid]))
                 positions[-1] = np.concatenate([positions[-1], [[gy], [gx]]], 1)
-        grid, total = self.grid, len(images)
-        patches = np.stack(images).reshape(total, grid, PATCH, grid, PATCH, 3).transpose(0, 1, 3, 5, 2, 4)
-        patches = patches.reshape(total, grid, grid, 3 * PATCH * PATCH)
         place = np.stack(positions)  # [n, 2, t + 1], the last column is the corner
         local, corner = place[:, :, :-1], place[:, :, -1:]
-        chosen = patches[np.arange(total)[:, None], local[:, 0], local[:, 1]]
+        chosen = _patches(np.stack(images), local)
         at = (local + corner)[:, 0] * (FRAME // PATCH) + (local + corner)[:, 1]
+        taught = self._taught(rng, stage, states) if self.pool is not None else {}
         state = np.stack(states)
         texts, literals = self.captions.sample(state, self.captions_per_batch, rng, stage.captions)
         fits, known = truth(state, literals)
-        damage = [INDEX[name] for name in DAMAGE]
         single = np.abs(literals).sum(1) == 1
-        tilt = stage.tilt * np.where(single, literals[:, damage].sum(1), 0).astype(np.float32)
-        return {"patches": chosen, "positions": at, "texts": texts, "fits": fits, "known": known, "tilt": tilt}
+        lean = sum(share * literals[:, INDEX[name]].astype(np.float32) for name, share in stage.tilt.items())
+        tilt = np.where(single, lean, 0).astype(np.float32)
+        caption = {"texts": texts, "fits": fits, "known": known, "tilt": tilt}
+        return {"patches": chosen, "positions": at, **caption, **taught}
+
+    def _taught(self, rng: np.random.Generator, stage: Stage, states: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Some patches of whole frames of the pool with their targets; what is known of them goes to states."""
+        assert self.pool is not None
+        rows, places = [], []
+        for _ in range(self.frames):
+            photo = self._draw_photo(rng, int(rng.random() < 0.5))
+            row = self.row_of[photo.path] * VARIANTS + int(rng.integers(VARIANTS))
+            rows.append(row)
+            order = rng.permutation((FRAME // PATCH) ** 2)[: self.frame_tokens]
+            places.append(np.stack([order // (FRAME // PATCH), order % (FRAME // PATCH)]))
+            frame, recipe = self.pool.frames[row], Recipe({"light_jpeg": int(self.pool.quality[row])})
+            scale = float(self.pool.scale[row])
+            states.append(self._state(photo, scale, recipe, frame, (0, 0), detail_of(frame), stage.fine_jpeg))
+        place = np.stack(places)
+        return {
+            "frame_patches": _patches(np.stack([self.pool.frames[row] for row in rows]), place),
+            "frame_positions": place[:, 0] * (FRAME // PATCH) + place[:, 1],
+            "targets": self.pool.targets[rows],
+        }
 
     def _state(
         self,
@@ -177,8 +212,6 @@ class Stream:
             say("grey", 0)
         if steps.keys() & {"grey", "sepia", "faded", "dark"}:
             say("muted", 0)
-        if "muted" in steps:
-            say("grey", 0)
         if "upscale" in steps or scale < 0.75:
             say("upscaled", 1 if "upscale" in steps or scale < 0.45 else 0)
             say("blur", 0)

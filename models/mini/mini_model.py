@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 CONTEXT = 32
 MEAN, STD = (0.48, 0.455, 0.41), (0.26, 0.255, 0.265)  # over the training pictures
+TEACHER_HEAD = "teacher_head"  # reads the teachers' features off the embedding; not exported
 MODEL_CFG: dict[str, Any] = {
     "embed_dim": 256,
     "vision_cfg": {
@@ -93,11 +94,12 @@ def initialise(model: CLIP, cache: Cache, photos: list[Photo], seed: int, *, rec
     visual = model.visual
     width = visual.conv1.weight.shape[0]
     basis = dct_basis()
-    luma, cb, cr = (0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081)
+    # times the deviations: the input is normalised by channel, and a grey picture is to have no chroma at all
+    luma, cb, cr = (np.array(STD) * c for c in ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081)))
     chroma = min(22, (width - 200) // 2)
-    filters = [np.multiply.outer(np.array(luma) / 0.67, b) for b in basis]
+    filters = [np.multiply.outer(luma, b) for b in basis]
     for c in (cb, cr):
-        filters += [np.multiply.outer(np.array(c), b) for b in basis[:chroma]]
+        filters += [np.multiply.outer(c, b) for b in basis[:chroma]]
     kernels = torch.from_numpy(np.stack(filters).astype(np.float32))  # [f, 3, 14, 14]
     patches = torch.from_numpy(_sample_patches(cache, [p for p in photos if p.label == 0], seed))
     spread = (patches.flatten(1) @ kernels.flatten(1).T).std(0)
@@ -122,8 +124,11 @@ def image_features(model: CLIP, patches: Tensor, positions: Tensor) -> Tensor:
     dtype, device = weight.dtype, weight.device
     mean = torch.tensor(MEAN, device=device).repeat_interleave(PATCH * PATCH) * 255
     std = torch.tensor(STD, device=device).repeat_interleave(PATCH * PATCH) * 255
-    x = ((patches.to(device).float() - mean) / std).to(dtype)
-    x = F.linear(x, weight.flatten(1))  # [n, t, width]
+    # Normalised in the weights: grey levels are whole numbers, which bfloat16 holds exactly; normalised pixels it
+    # rounds by up to half a grey level, which is as much as the traces that are looked for.
+    weight = (weight.flatten(1).float() / std).to(dtype)
+    bias = -(weight.float() @ mean)
+    x = F.linear(patches.to(device).to(dtype), weight, bias.to(dtype))  # [n, t, width]
     place = visual.positional_embedding
     x = x + F.embedding(positions.to(device) + 1, place)
     start = (visual.class_embedding + place[0]).expand(len(x), 1, -1)
@@ -143,7 +148,8 @@ def text_features(model: CLIP, tokens: Tensor) -> Tensor:
 
 def full_state(state: dict[str, Tensor], vocabulary: Vocabulary) -> dict[str, Tensor]:
     """The state dict with the standard token table, in half precision; rows of unused tokens are zero."""
-    result = {name: value.detach().cpu().half().contiguous() for name, value in state.items()}
+    kept = {name: value for name, value in state.items() if not name.startswith(TEACHER_HEAD)}
+    result = {name: value.detach().cpu().half().contiguous() for name, value in kept.items()}
     table = torch.zeros(49408, result["token_embedding.weight"].shape[1], dtype=torch.float16)
     table[torch.from_numpy(vocabulary.used)] = result["token_embedding.weight"]
     result["token_embedding.weight"] = table

@@ -2,10 +2,10 @@
 
     python models/mini/train_mini.py --data ../shared/data --out DIR [--minutes N] [--samples N] [--device cuda]
 
-Writes to DIR: the decoded pictures (cache.u8), log.jsonl, checkpoint.safetensors (resumed from when present; weights,
-their running mean, optimiser) and export/ (what belongs into models/mini). A file DIR/stop ends the run after the
-current step with everything written. Steps and batches are numbered, so a resumed run sees the data an uninterrupted
-one would.
+Writes to DIR: the decoded pictures (cache.u8), the teachers' frames (teacher.u8), log.jsonl, checkpoint.safetensors
+(resumed from when present; weights, their running mean, optimiser) and export/ (what belongs into models/mini). A file
+DIR/stop ends the run after the current step with everything written. Steps and batches are numbered, so a resumed run
+sees the data an uninterrupted one would.
 """
 
 from __future__ import annotations
@@ -23,10 +23,21 @@ import torch.nn.functional as F
 from mini_captions import CaptionSampler
 from mini_data import Stream
 from mini_evaluate import caption_pairs_of_model, photographs_kept_out
-from mini_model import Vocabulary, build, export, image_features, initialise, text_features, trainable
+from mini_model import (
+    MODEL_CFG,
+    TEACHER_HEAD,
+    Vocabulary,
+    build,
+    export,
+    image_features,
+    initialise,
+    text_features,
+    trainable,
+)
 from mini_photos import Photo, held_out_sources, open_cache
+from mini_teacher import Pool, open_pool
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
@@ -45,15 +56,9 @@ class Batches(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         start = time.process_time()
         batch = self.stream.batch(self.first + index)
-        return {
-            "patches": torch.from_numpy(batch["patches"]),
-            "positions": torch.from_numpy(batch["positions"]),
-            "tokens": self.vocabulary(batch["texts"]),
-            "fits": torch.from_numpy(batch["fits"]),
-            "known": torch.from_numpy(batch["known"]),
-            "tilt": torch.from_numpy(batch["tilt"]),
-            "cpu_seconds": time.process_time() - start,
-        }
+        result = {name: torch.from_numpy(value) for name, value in batch.items() if name != "texts"}
+        result["tokens"] = self.vocabulary(batch["texts"])
+        return {**result, "cpu_seconds": time.process_time() - start}
 
 
 def contrastive_loss(
@@ -74,6 +79,12 @@ def contrastive_loss(
     return (loss * weight).sum() / weight.sum()
 
 
+def distillation_loss(images: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
+    """Mean squared error of the teachers' components read off the normalised embedding; 1 when nothing is learned."""
+    found = F.linear(F.normalize(images.float(), dim=-1) * images.shape[-1] ** 0.5, head.weight.float())
+    return F.mse_loss(found + head.bias.float(), targets)
+
+
 class Trainer:
     """Weights in `precision`, master copy, running mean and AdamW in float32."""
 
@@ -81,9 +92,11 @@ class Trainer:
         self.args = args
         self.out = Path(args.out)
         self.out.mkdir(parents=True, exist_ok=True)
-        self.cache = open_cache(Path(args.data), self.out if args.cache is None else Path(args.cache))
+        folder = self.out if args.cache is None else Path(args.cache)
+        self.cache = open_cache(Path(args.data), folder)
         self.held = held_out_sources(self.cache.photos, SEED)
         self.photos: list[Photo] = [p for p in self.cache.photos if p.source not in self.held]
+        self.pool: Pool | None = open_pool(self.cache, self.photos, folder, SEED) if args.frames else None
         fakes = [p.source for p in self.photos if p.label == 1]
         self.captions = CaptionSampler(sorted({s for s in fakes if fakes.count(s) >= 8}))
         self.vocabulary = Vocabulary(self.captions.vocabulary())
@@ -91,6 +104,8 @@ class Trainer:
         model = build(self.vocabulary, SEED)
         initialise(model, self.cache, self.photos, SEED, rectify=not args.no_rectify)
         model.logit_bias = None
+        if self.pool is not None:
+            model.add_module(TEACHER_HEAD, nn.Linear(MODEL_CFG["embed_dim"], self.pool.targets.shape[1]))
         self.master = {name: p.detach().clone().float() for name, p in trainable(model)}
         self.mean = {name: value.clone() for name, value in self.master.items()}
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[args.precision]
@@ -162,17 +177,24 @@ class Trainer:
         done, tail = self.progress(), self.args.cooldown
         return self.args.lr * min(1.0, (self.step + 1) / 80) * min(1.0, max(0.01, (1 - done) / tail))
 
-    def train_step(self, batch: dict[str, Any]) -> float:
-        """One step; returns the loss."""
+    def train_step(self, batch: dict[str, Any]) -> dict[str, float]:
+        """One step; returns the losses."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         kernel = sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else contextlib.nullcontext()
         with kernel:  # on CPU the fused attention's backward takes as long as everything else together
             images = image_features(self.model, batch["patches"], batch["positions"])
+            losses = {}
+            if "targets" in batch:
+                frames = image_features(self.model, batch["frame_patches"], batch["frame_positions"])
+                head = getattr(self.model, TEACHER_HEAD)
+                losses["distillation"] = distillation_loss(frames, head, batch["targets"].to(self.device))
+                images = torch.cat([images, frames])
             texts = text_features(self.model, batch["tokens"])
             scale = self.model.logit_scale.float()
             truth = (batch[key].to(self.device) for key in ("fits", "known", "tilt"))
-            loss = contrastive_loss(images, texts, scale, *truth)
+            losses["captions"] = contrastive_loss(images, texts, scale, *truth)
+            loss = losses["captions"] + self.args.distill * losses.get("distillation", 0.0)
             loss.backward()
         with torch.no_grad():
             for (name, p), master in zip(trainable(self.model), self.master.values(), strict=True):
@@ -188,15 +210,15 @@ class Trainer:
                 )
         self._publish()
         self.step += 1
-        self.samples += len(batch["patches"])
-        return float(loss.detach())
+        self.samples += len(batch["fits"])
+        return {name: float(value.detach()) for name, value in losses.items()}
 
     def batches(self) -> Iterator[dict[str, Any]]:
         """Batches from the current step on, at the stage's shape."""
         a = self.args
-        stream = Stream(
-            self.cache, self.photos, self.captions, SEED, pairs=a.pairs, singles=a.singles, grid=a.grid, tokens=a.tokens
-        )
+        shape = {"pairs": a.pairs, "singles": a.singles, "grid": a.grid, "tokens": a.tokens}
+        frames = {"pool": self.pool, "frames": a.frames, "frame_tokens": a.frame_tokens}
+        stream = Stream(self.cache, self.photos, self.captions, SEED, **shape, **frames)
         data = Batches(stream, self.vocabulary, self.step, self.step + 10_000_000)
         return iter(
             DataLoader(
@@ -217,7 +239,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the samples or the minutes are used up, or DIR/stop appears."""
-        start_wall, before, losses = time.time() - self.wall, time.process_time(), []
+        start_wall, before = time.time() - self.wall, time.process_time()
+        losses: list[dict[str, float]] = []
         last_saved = time.time()
         for batch in self.batches():
             losses.append(self.train_step(batch))
@@ -226,7 +249,7 @@ class Trainer:
             before = time.process_time()
             stop = self.progress() >= 1 or (self.out / "stop").exists()
             if self.step % self.args.log_every == 0 or stop:
-                self._log({"loss": sum(losses) / len(losses)})
+                self._log({name: sum(row[name] for row in losses) / len(losses) for name in losses[0]})
                 losses = []
             if self.step % self.args.eval_every == 0 or stop:
                 self._log(self.evaluate())
@@ -261,6 +284,11 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--singles", type=int, default=32, help="untreated pictures per batch")
     parser.add_argument("--grid", type=int, default=8, help="patches along a side of a training crop")
     parser.add_argument("--tokens", type=int, default=44, help="patches of a crop that are shown, drawn at random")
+    parser.add_argument(
+        "--frames", type=int, default=24, help="whole frames per batch with the teachers' features; 0: none"
+    )
+    parser.add_argument("--frame-tokens", type=int, default=80, help="patches of a frame that are shown")
+    parser.add_argument("--distill", type=float, default=0.5, help="weight of the distillation loss")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--log-every", type=int, default=20)

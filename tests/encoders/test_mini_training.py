@@ -27,6 +27,7 @@ def code():
             "mini_curriculum",
             "mini_treatments",
             "mini_photos",
+            "mini_teacher",
             "mini_data",
             "mini_model",
             "mini_evaluate",
@@ -163,6 +164,53 @@ def test_batches_repeat_by_number(code, cache):
     assert not np.array_equal(first["patches"], make_stream(code, cache).batch(5)["patches"])
 
 
+def test_leading_components_find_a_planted_direction(code):
+    rng = np.random.default_rng(0)
+    planted = rng.standard_normal(500)
+    features = np.outer(planted, rng.uniform(0.5, 2, 20)) + 0.3 * rng.standard_normal((500, 20))
+    features[:, 3] = 7.0  # a constant column is left out
+    found = code.mini_teacher.leading_components(features.astype(np.float32), 4)
+    assert found.shape == (500, 4)
+    np.testing.assert_allclose(found.std(0), 1, rtol=1e-4)
+    assert abs(np.corrcoef(found[:, 0], planted)[0, 1]) > 0.98
+    np.testing.assert_allclose(found.T @ found / 500, np.eye(4), atol=1e-3)
+
+
+def test_frames_come_with_what_the_teachers_saw(code, cache, tmp_path):
+    photos = cache.photos[::8]
+    pool = code.mini_teacher.open_pool(cache, photos, tmp_path, 3)
+    assert pool.frames.shape == (30, 224, 224, 3) and len(pool.targets) == 30
+    again = code.mini_teacher.open_pool(cache, photos, tmp_path, 3)  # from the files
+    np.testing.assert_array_equal(pool.targets, again.targets)
+    from aigiscan.images.equalize import Equalization
+
+    picture = Image.fromarray(cache.picture(photos[2]))
+    np.testing.assert_array_equal(pool.frames[10], Equalization.parse("square:224,jpeg:75").apply(picture))
+
+    captions = code.mini_captions.CaptionSampler(["gan_a", "dif_a", "dif_b"])
+    sizes = {"pairs": 2, "singles": 1, "tokens": 6, "frames": 4, "frame_tokens": 30, "captions_per_batch": 16}
+    batch = code.mini_data.Stream(cache, photos, captions, 1, pool=pool, **sizes).batch(0)
+    assert batch["patches"].shape == (5, 6, 588) and batch["frame_patches"].shape == (4, 30, 588)
+    assert batch["fits"].shape == (9, 16) and batch["targets"].shape == (4, pool.targets.shape[1])
+    for patches, places, target in zip(batch["frame_patches"], batch["frame_positions"], batch["targets"], strict=True):
+        row = int(np.flatnonzero((pool.targets == target).all(1))[0])
+        grid = pool.frames[row].reshape(16, 14, 16, 14, 3).transpose(0, 2, 4, 1, 3).reshape(256, 588)
+        np.testing.assert_array_equal(patches, grid[places])
+
+
+def test_distillation_is_one_at_first_and_falls(code):
+    torch.manual_seed(0)
+    images, targets = torch.randn(64, 16), torch.randn(64, 3)
+    head = torch.nn.Linear(16, 3)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    loss = code.train_mini.distillation_loss(images, head, targets)
+    assert abs(loss.item() - float((targets**2).mean())) < 1e-6
+    exact = torch.linalg.lstsq(torch.nn.functional.normalize(images, dim=-1) * 4, targets).solution
+    head.weight.data = exact.T.contiguous()
+    assert float(code.train_mini.distillation_loss(images, head, targets)) < float(loss)
+
+
 def test_training_on_patches_equals_the_model(code, cache):
     captions = code.mini_captions.CaptionSampler([])
     vocabulary = code.mini_model.Vocabulary(captions.vocabulary())
@@ -195,8 +243,9 @@ def test_patch_embedding_starts_whitened(code, cache):
 
 def run(code, data, cache_folder, out, steps):
     paths = ["--data", str(data), "--out", str(out), "--cache", str(cache_folder)]
-    sizes = ["--pairs", "2", "--singles", "2", "--tokens", "6", "--samples", "1000000", "--minutes", "1000"]
-    arguments = code.train_mini.options([*paths, *sizes, "--precision", "fp32", "--workers", "0"])
+    sizes = ["--pairs", "2", "--singles", "2", "--tokens", "6", "--frames", "0"]
+    limits = ["--samples", "1000000", "--minutes", "1000"]
+    arguments = code.train_mini.options([*paths, *sizes, *limits, "--precision", "fp32", "--workers", "0"])
     trainer = code.train_mini.Trainer(arguments)
     losses = [trainer.train_step(batch) for batch, _ in zip(trainer.batches(), range(steps), strict=False)]
     trainer.save()
@@ -207,7 +256,7 @@ def test_resumed_run_equals_an_uninterrupted_one(code, data, tmp_path):
     whole, losses = run(code, data, tmp_path, tmp_path / "whole", 3)
     run(code, data, tmp_path, tmp_path / "parts", 2)
     resumed, _ = run(code, data, tmp_path, tmp_path / "parts", 1)
-    assert all(np.isfinite(losses))
+    assert all(np.isfinite(list(loss.values())).all() for loss in losses)
     assert (resumed.step, resumed.samples) == (whole.step, whole.samples) == (3, 18)
     for name, value in whole.master.items():
         torch.testing.assert_close(resumed.master[name], value, rtol=1e-5, atol=1e-6)
