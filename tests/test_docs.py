@@ -86,6 +86,11 @@ def test_readme_figures_are_those_of_the_card() -> None:
         assert told is not None
         keys = ("auc", "tpr_at_5_percent_fpr", "tpr_at_1_percent_fpr")
         assert [float(t) for t in told.groups()] == [round(figures[key][0], 2) for key in keys]
+    low, high = card["metrics"]["achieved"]
+    shares = [f"{100 * rate['flagged']:.1f} % where {promised} % was" for rate, promised in ((low, 1), (high, 5))]
+    worst = [f"{100 * rate['worst_source']['flagged']:.0f} %" for rate in (low, high)]
+    assert " and ".join(shares) in text.replace(" promised and", " and")
+    assert f"`{low['worst_source']['source']}` (face crops): {' and '.join(worst)}" in text
 
 
 def test_example_program_runs() -> None:
