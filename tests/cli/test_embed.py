@@ -7,24 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from cli_calls import call
 
-from aigiscan.cli.app import app
 from aigiscan.encoders import create_encoder
 from aigiscan.runner import run
 from aigiscan.store import EmbeddingStore
-
-
-def call(*arguments: object, refused: str = ""):
-    """Run a command; ``refused``: it must end with code 2 and one line that has this in it."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if refused:
-        assert result.exit_code == 2, result.output
-        last = result.stderr.strip().splitlines()[-1]
-        assert last.startswith("aigiscan: error: ") and refused in last, result.output
-    else:
-        assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture

@@ -9,23 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_calls import call
 from PIL import Image
-from typer.testing import CliRunner
-
-from aigiscan.cli.app import app
 
 GENERATORS = {"green_gan": "gan", "grass_gan": "gan", "blue_diffusion": "diffusion", "sky_diffusion": "diffusion"}
-
-
-def call(*arguments: object, refused: str = ""):
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if refused:
-        assert result.exit_code == 2, result.output
-        last = result.stderr.strip().splitlines()[-1]
-        assert last.startswith("aigiscan: error: ") and refused in last, result.output
-    else:
-        assert result.exit_code == 0, result.output
-    return result
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -5,25 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import yaml
+from cli_calls import call
 from planted_clip import FP32, PLANTED_HEAD, coloured, write_planted_clip
 from search_planted import GOOD, HARMFUL, planted_pair, write_store
 from typer.testing import CliRunner
 
 from aigiscan.cli.app import app
 from aigiscan.encoders import EncoderOptions, create_encoder
-
-
-def call(*arguments: object, refused: str = ""):
-    """Run a command; ``refused``: it must end with code 2 and one line that has this in it."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if refused:
-        assert result.exit_code == 2, result.output
-        last = result.stderr.strip().splitlines()[-1]
-        assert last.startswith("aigiscan: error: ") and refused in last, result.output
-    else:
-        assert result.exit_code == 0, result.output
-        assert result.stdout == ""
-    return result
 
 
 @pytest.fixture
@@ -103,7 +91,8 @@ def test_a_cut_search_goes_on(store, tmp_path, monkeypatch):
 
 def test_a_detector_uses_the_selection_and_remembers_the_pair(store, tmp_path):
     output, detector = tmp_path / "s.yaml", tmp_path / "detector"
-    call("select-features", store, "--pair", "a", "b", "--standardize", "--max-steps", 3, "-j", 1, "-o", output)
+    done = call("select-features", store, "--pair", "a", "b", "--standardize", "--max-steps", 3, "-j", 1, "-o", output)
+    assert done.stdout == ""
     call("fit", store, "--features", f"components:{output}", "--folds", 2, "-o", detector)
     view = yaml.safe_load((detector / "card.yaml").read_text())["view"]
     assert (view["kind"], view["search_generators"]) == ("components", ["a", "b"])
@@ -129,7 +118,8 @@ def test_select_heads(tmp_path):
     label = [int(bool(g)) for g in generator]
     store = write_store(tmp_path / "s.h5", channels, label, generator, fingerprint=encoder.fingerprint())
     output, picture = tmp_path / "heads.yaml", tmp_path / "heads.png"
-    call("select-heads", store, "--train", "a", "--validate", "b", "--top", 2, "-o", output, "--plot", picture)
+    done = call("select-heads", store, "--train", "a", "--validate", "b", "--top", 2, "-o", output, "--plot", picture)
+    assert done.stdout == ""
     content = yaml.safe_load(output.read_text())
     assert content["kind"] == "heads"
     assert (content["train"], content["validate"], content["strategy"]) == ("a", "b", "top")
