@@ -36,7 +36,8 @@ def describe(path: Path) -> PartInfo:
     part = Part(path)
     try:
         names = [f"{table}/{name}" for table, columns in layout.TABLES.items() for name in columns]
-        widths = {name: part.file[name].dtype.itemsize for name in names}
+        with part.opened() as file:
+            widths = {name: file[name].dtype.itemsize for name in names}
         return PartInfo(path, {table: part.count(table) for table in layout.TABLES}, widths)
     finally:
         part.close()

@@ -96,6 +96,13 @@ def _longest(values: np.ndarray) -> int:
     return max(map(len, values.tolist()), default=1)
 
 
+def new_file(disk: Any) -> h5py.File:
+    """A file to write; without a cache of chunks, because each is written once and whole."""
+    file = h5py.File(disk, "w", rdcc_nbytes=0)
+    limit_metadata(file)
+    return file
+
+
 def limit_metadata(file: h5py.File) -> None:
     """Keep HDF5's cache of an open file's structures (and of texts of variable length) from growing to its 32 MB."""
     config = file.id.get_mdc_config()

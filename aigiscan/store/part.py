@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,29 @@ from aigiscan.store.files import DeferringFile, replacing
 #: bytes of chunks kept per channel at most while neighbouring rows are asked for: two rows of chunks, if they fit (one
 #: of all heads of a ViT-L/14 is 25 MB)
 LOOKUP_CACHE = 32 << 20
-#: for those who pass once: room for a few chunks, or HDF5 would read parts of a chunk row by row (ten times slower).
-#: Dozens of parts are open at the end of a long run.
+#: for those who pass once: room for a few chunks, or HDF5 would read parts of a chunk row by row (ten times slower)
 PASSING_CACHE = 256 << 10
+
+
+class OpenFiles:
+    """Keeps at most ``limit`` of some parts open (None: all), those used last: an open file costs HDF5 1.7 MB, and a
+    long run leaves dozens. Only the owner of a store may set a limit: from others a closed file may be taken away."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.lock = threading.RLock()
+        self._limit = limit
+        self._parts: dict[Part, None] = {}  # in the order of use
+
+    def used(self, part: Part) -> None:
+        """Note that this part is open and needed now; closes the one that was not used for longest."""
+        self._parts.pop(part, None)
+        self._parts[part] = None
+        if self._limit is not None and len(self._parts) > self._limit:
+            next(iter(self._parts)).close()
+
+    def closed(self, part: Part) -> None:
+        """Forget a part."""
+        self._parts.pop(part, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +77,7 @@ def write_part(
     content: PartContent,
 ) -> None:
     """Write a part that appears under its name whole or not at all."""
-    with replacing(target, tmp_folder) as tmp, DeferringFile(tmp) as disk, h5py.File(disk, "w") as file:
+    with replacing(target, tmp_folder) as tmp, DeferringFile(tmp) as disk, layout.new_file(disk) as file:
         layout.write_header(file, fingerprint, specs)
         for table in layout.TABLES:
             layout.write_table(file, table, len(content.column(table, "path")), content.column)
@@ -69,46 +91,68 @@ def write_part(
 class Part:
     """A part opened for reading; ``chunk_cache`` bytes per channel help those who read a few rows at a time.
 
-    Files of a store never change under a name, so no HDF5 lock is taken (which also makes read-only media work).
+    files: which parts stay open. Files of a store never change under a name, so no HDF5 lock is taken (which also makes
+    read-only media work).
     """
 
-    def __init__(self, path: Path, chunk_cache: int = PASSING_CACHE) -> None:
+    def __init__(self, path: Path, chunk_cache: int = PASSING_CACHE, files: OpenFiles | None = None) -> None:
         self.path = path
         self._chunk_cache = chunk_cache
+        self._files = files or OpenFiles()
+        self._file: h5py.File | None = None
         self._channels: dict[str, h5py.Dataset] = {}
         try:
-            self.file = h5py.File(path, "r", locking=False)
-        except FileNotFoundError:
-            raise StoreError(f"{path} does not exist; make it with 'aigiscan embed PATH -o {path}'") from None
-        except OSError as error:
-            reason = "no permission to read it" if isinstance(error, PermissionError) else "not a whole HDF5 file"
-            raise StoreError(f"cannot read the store {path}: {reason}") from error
-        try:
-            layout.limit_metadata(self.file)
-            self.fingerprint, self.specs, self.versions = layout.read_header(self.file, str(path))
+            with self.opened() as file:
+                self.fingerprint, self.specs, self.versions = layout.read_header(file, str(path))
+                #: number of parts that this file points at, if it is the index of an unfinished store
+                self.points_at = int(file.attrs["unfinished"]) if "unfinished" in file.attrs else None
+                self._counts = {table: int(file[f"{table}/path"].shape[0]) for table in layout.TABLES}
         except BaseException:
-            self.file.close()
+            self.close()
             raise
-        #: whether this file only points at the parts of an unfinished store
-        self.is_index = "unfinished" in self.file.attrs
-        self.n_rows = int(self.file[f"{layout.ROWS}/path"].shape[0])
+
+    @property
+    def is_index(self) -> bool:
+        """Whether this file only points at the parts of an unfinished store."""
+        return self.points_at is not None
+
+    @contextmanager
+    def opened(self) -> Iterator[h5py.File]:
+        """The file, which stays open while the context lasts. StoreError if it cannot be read."""
+        with self._files.lock:
+            if self._file is None:
+                self._file = _open(self.path)
+            self._files.used(self)
+            yield self._file
 
     def column(self, table: str, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Entries of one column as stored; text as object array ("long text") or S array ("text") of bytes."""
-        return self.file[f"{table}/{name}"][start:stop]
+        with self.opened() as file:
+            return file[f"{table}/{name}"][start:stop]
 
     def count(self, table: str) -> int:
         """Number of entries of a table."""
-        return int(self.file[f"{table}/path"].shape[0])
+        return self._counts[table]
 
-    def channel(self, name: str) -> h5py.Dataset:
-        """The dataset of a channel, (n, \\*shape); it stays open, and with it its cache of chunks."""
-        if name not in self._channels:
-            self._channels[name] = self._open_channel(name)
-        return self._channels[name]
+    def chunk_rows(self, name: str) -> int:
+        """Images per chunk of a channel: rows of one chunk are best read together."""
+        chunks = self._channel(name).chunks
+        return chunks[0] if chunks else max(1, self.count(layout.ROWS))
 
-    def _open_channel(self, name: str) -> h5py.Dataset:
-        dataset = self.file[name]
+    def read(self, name: str, rows: slice, index: tuple[Any, ...] = ()) -> np.ndarray:
+        """Rows of a channel in their stored type; ``index`` selects on its further axes."""
+        with self._files.lock:
+            return self._channel(name)[(rows, *index)]
+
+    def _channel(self, name: str) -> h5py.Dataset:
+        """A dataset stays open as long as its file, and with it its cache of chunks."""
+        with self.opened() as file:
+            if name not in self._channels:
+                self._channels[name] = self._open_channel(file, name)
+            return self._channels[name]
+
+    def _open_channel(self, file: h5py.File, name: str) -> h5py.Dataset:
+        dataset = file[name]
         if not dataset.chunks:
             return dataset
         row_bytes = int(np.prod(self.specs[name].shape)) * dataset.dtype.itemsize
@@ -117,9 +161,25 @@ class Part:
         access = h5p.create(h5p.DATASET_ACCESS)
         slots = 10007 if size > PASSING_CACHE else 521
         access.set_chunk_cache(slots, size, 0.75)  # 0.75: HDF5's own preference for chunks that were read whole
-        return h5py.Dataset(h5d.open(self.file.id, name.encode(), access))
+        return h5py.Dataset(h5d.open(file.id, name.encode(), access))
 
     def close(self) -> None:
-        """Close the file."""
-        self._channels.clear()
-        self.file.close()
+        """Close the file; it is opened again when it is needed."""
+        with self._files.lock:
+            self._channels.clear()
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+            self._files.closed(self)
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist; make it with 'aigiscan embed PATH -o {path}'") from None
+    except OSError as error:
+        reason = "no permission to read it" if isinstance(error, PermissionError) else "not a whole HDF5 file"
+        raise StoreError(f"cannot read the store {path}: {reason}") from error
+    layout.limit_metadata(file)
+    return file

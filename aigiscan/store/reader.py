@@ -15,7 +15,7 @@ from aigiscan.errors import StoreError
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store import layout
 from aigiscan.store.files import follow_link, is_folder_store, list_parts, parts_folder
-from aigiscan.store.part import LOOKUP_CACHE, Part
+from aigiscan.store.part import LOOKUP_CACHE, OpenFiles, Part
 from aigiscan.store.union import Union, unite
 
 
@@ -133,12 +133,13 @@ class EmbeddingStore:
     """A store opened for reading; use it as a context manager or call :meth:`close`.
 
     path: ``S.h5`` (finished, or unfinished with its folder of parts) or a folder of parts. Errors: StoreError, with
-    one line, if it is missing, not a store, of a newer format, or damaged.
+    one line, if it is missing, not a store, of a newer format, or damaged. at_once: how many of its files are kept
+    open, for the writer of the store (:class:`aigiscan.store.part.OpenFiles`).
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, at_once: int | None = None) -> None:
         self.path = follow_link(path)
-        self._parts = _open_parts(self.path)
+        self._parts = _open_parts(self.path, OpenFiles(at_once))
         first = self._parts[0]
         self.fingerprint: dict[str, Any] = first.fingerprint
         self.channels: dict[str, ChannelSpec] = first.specs
@@ -235,29 +236,29 @@ class EmbeddingStore:
         return chosen
 
 
-def _open_parts(path: Path) -> list[Part]:
+def _open_parts(path: Path, files: OpenFiles) -> list[Part]:
     """The parts that count: a finished file alone; else what lies in the folder of parts."""
     folder = parts_folder(path)
     if is_folder_store(path):
         parts = list_parts(folder)
         if not parts:
             raise StoreError(f"{path} does not exist or holds no store; make one with 'aigiscan embed PATH -o {path}'")
-        return [Part(p, LOOKUP_CACHE) for p in parts]
+        return [Part(p, LOOKUP_CACHE, files) for p in parts]
     parts = list_parts(folder)
     if not path.exists() and parts:
-        return [Part(p, LOOKUP_CACHE) for p in parts]
+        return [Part(p, LOOKUP_CACHE, files) for p in parts]
     try:
-        main = Part(path, LOOKUP_CACHE)
+        main = Part(path, LOOKUP_CACHE, files)
     except StoreError:
         if not parts:
             raise
-        return [Part(p, LOOKUP_CACHE) for p in parts]  # an index that a power cut damaged
+        return [Part(p, LOOKUP_CACHE, files) for p in parts]  # an index that a power cut damaged
     if not main.is_index:
         return [main]  # parts beside a finished file are what a killed writer had no time to remove
-    if int(main.file.attrs["unfinished"]) and not parts:
+    if main.points_at and not parts:
         main.close()
         raise StoreError(f"{path} is unfinished and its folder {folder} is missing; put it back beside it")
     if not parts:
         return [main]
     main.close()
-    return [Part(p, LOOKUP_CACHE) for p in parts]
+    return [Part(p, LOOKUP_CACHE, files) for p in parts]

@@ -49,6 +49,6 @@ def read_shard(target: Path) -> ShardReport | None:
     try:
         columns = (part.column(layout.FAILURES, name).tolist() for name in ("path", "error"))
         failures = tuple((layout.decode_text(p), layout.decode_text(e)) for p, e in zip(*columns, strict=True))
-        return ShardReport(part.n_rows, failures)
+        return ShardReport(part.count(layout.ROWS), failures)
     finally:
         part.close()

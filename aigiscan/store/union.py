@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from aigiscan.encoders.base import ChannelSpec
@@ -65,16 +64,15 @@ class Union:
         part, local = self.part[layout.ROWS][rows], self.local[layout.ROWS][rows]
         for k in np.unique(part):
             (where,) = np.nonzero(part == k)
-            for slab, places in _slabs(self.parts[k].channel(channel), local[where]):
-                data = self.parts[k].channel(channel)[(slab, *index)]
+            for slab, places in _slabs(self.parts[k].chunk_rows(channel), local[where]):
+                data = self.parts[k].read(channel, slab, index)
                 out[where[places]] = data[local[where[places]] - slab.start]
         return out
 
 
-def _slabs(dataset: h5py.Dataset, local: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def _slabs(chunk_rows: int, local: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Cut wanted entries into runs that lie in one row of chunks: HDF5 reads slabs fast and lists of rows slowly."""
-    rows = dataset.chunks[0] if dataset.chunks else max(1, len(dataset))
-    block = local // rows
+    block = local // chunk_rows
     for b in np.unique(block):
         (places,) = np.nonzero(block == b)
         yield slice(int(local[places].min()), int(local[places].max()) + 1), places
@@ -131,9 +129,8 @@ def write_union(
     Memory: some thousand entries of a column, or one row of chunks of a channel.
     """
     n = union.count(layout.ROWS)
-    with replacing(target, tmp_folder) as tmp, DeferringFile(tmp) as disk, h5py.File(disk, "w") as file:
+    with replacing(target, tmp_folder) as tmp, DeferringFile(tmp) as disk, layout.new_file(disk) as file:
         layout.write_header(file, fingerprint, specs)
-        layout.limit_metadata(file)
         for table in layout.TABLES:
             wanted = table != layout.DROPPED or keep_dropped
             layout.write_table(file, table, union.count(table) if wanted else 0, union.column)

@@ -32,7 +32,7 @@ from aigiscan.store.files import (
 from aigiscan.store.index import PartInfo, describe, publish_index
 from aigiscan.store.lock import WriterLock
 from aigiscan.store.lookup import StoreCache
-from aigiscan.store.part import Part, write_part
+from aigiscan.store.part import OpenFiles, Part, write_part
 from aigiscan.store.reader import EmbeddingStore
 from aigiscan.store.union import unite, write_union
 
@@ -42,6 +42,8 @@ FLUSH_SECONDS = 1.0
 FLUSH_BYTES = 8 << 20
 # Parts of a running session are merged, sixteen to one: millions of images then leave dozens of files, not thousands.
 FAN_IN = 16
+# Parts kept open: they follow each other in the order of paths.
+_AT_ONCE = 2
 _INFO = ("generator", "family", "group", "split", "source", "caption")
 
 
@@ -116,9 +118,11 @@ class StoreWriter:
             _unlink(list_parts(self._folder))
             self._publish()
         elif exists:
-            self.store = EmbeddingStore(self.path)
+            self.store = EmbeddingStore(self.path, _AT_ONCE)
             self._check(self.store)
-            self._remove_stale_parts()
+            if self._remove_stale_parts():
+                self.store.close()
+                self.store = EmbeddingStore(self.path, _AT_ONCE)
             self._failures = dict(self.store.failures)
             self.cache = StoreCache(self.store, self._finished_rows())
         else:
@@ -142,16 +146,15 @@ class StoreWriter:
                 "use the same options (--heads) or another store"
             )
 
-    def _remove_stale_parts(self) -> None:
-        # The store was finished and its writer killed before it had cleared up.
-        if not self._is_folder and self.store is not None and self.path in self.store.files:
-            _unlink(list_parts(self._folder))
-            return
-        sessions = {part_key(p.name)[0] for p in list_parts(self._folder) if part_key(p.name)[1] is None}
-        for part in list_parts(self._folder):
-            session, number = part_key(part.name)
-            if number is not None and session in sessions:
-                part.unlink()
+    def _remove_stale_parts(self) -> bool:
+        """Remove what a writer that was killed after it had finished left over; whether there was anything."""
+        parts = list_parts(self._folder)
+        if self._is_folder or self.store is None or self.path not in self.store.files:
+            keys = {p: part_key(p.name) for p in parts}
+            finished = {session for session, number in keys.values() if number is None}
+            parts = [p for p, (session, number) in keys.items() if number is not None and session in finished]
+        _unlink(parts)
+        return bool(parts)
 
     def _finished_rows(self) -> np.ndarray:
         assert self.store is not None
@@ -294,7 +297,8 @@ class StoreWriter:
         self._compact(merged, level + 1)
 
     def _merge(self, paths: Sequence[Path], target: Path, *, keep_dropped: bool) -> None:
-        parts = [Part(p) for p in paths]
+        files = OpenFiles(_AT_ONCE)
+        parts = [Part(p, files=files) for p in paths]
         try:
             union = unite(parts)
             write_union(union, target, self._folder, self.fingerprint, self.channels, keep_dropped=keep_dropped)
