@@ -144,7 +144,8 @@ def vit_flops(vision: dict) -> float:
     """Multiplications and additions of one image, matrix products only."""
     width, layers = vision["width"], vision["layers"]
     tokens = (vision["image_size"] // vision["patch_size"]) ** 2 + 1
-    blocks = layers * (2 * tokens * 12 * width**2 + 4 * tokens**2 * width)
+    products = 4 + 2 * vision.get("mlp_ratio", 4.0)  # widths² of a block: attention and MLP
+    blocks = layers * (2 * tokens * products * width**2 + 4 * tokens**2 * width)
     return blocks + 2 * (tokens - 1) * 3 * vision["patch_size"] ** 2 * width
 
 
