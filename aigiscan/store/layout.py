@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import h5py
@@ -51,7 +51,9 @@ HEADS_CHUNK_ROWS = 512
 
 
 #: entries of a table that are read or written at once
-TABLE_BLOCK = 4096
+TABLE_BLOCK = 1024
+#: bytes of a channel that are read or written at once
+CHANNEL_BLOCK = 1 << 20
 METADATA_CACHE = 512 << 10
 #: (table, column, first, last + 1) → entries: numbers, or bytes as an object or S array
 ColumnReader = Callable[[str, str, int, int], np.ndarray]
@@ -121,6 +123,21 @@ def create_channel(parent: h5py.Group, name: str, n: int, spec: ChannelSpec) -> 
         maxshape=(None, *spec.shape),
         track_times=False,
     )
+
+
+def channel_blocks(dataset: h5py.Dataset) -> Iterator[tuple[slice, ...]]:
+    """Cut a channel (n, \\*shape) into blocks of whole chunks, ``CHANNEL_BLOCK`` bytes each: (rows, first axis)."""
+    step = dataset.chunks[0]
+    rows = [slice(start, min(len(dataset), start + step)) for start in range(0, len(dataset), step)]
+    if dataset.ndim == 1:
+        yield from ((r,) for r in rows)
+        return
+    n, wide = dataset.shape[1], dataset.chunks[1]
+    column_bytes = step * dataset.dtype.itemsize * math.prod(dataset.shape[2:])
+    across = max(1, CHANNEL_BLOCK // (wide * column_bytes)) * wide
+    for r in rows:
+        for start in range(0, n, across):
+            yield r, slice(start, min(n, start + across))
 
 
 def write_header(file: h5py.File, fingerprint: Mapping[str, Any], specs: Mapping[str, ChannelSpec]) -> None:

@@ -63,10 +63,9 @@ class PartContent:
         tables = {layout.ROWS: self.rows, layout.FAILURES: self.failures, layout.DROPPED: self.dropped}
         return tables[table][name][start:stop]
 
-    def channel_blocks(self, name: str, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, (size, \\*shape)) of one channel, piece by piece."""
-        for start in range(0, len(self.channels), size):
-            yield start, np.array([row[name] for row in self.channels[start : start + size]])
+    def block(self, name: str, rows: slice, *index: slice) -> np.ndarray:
+        """A block of one channel."""
+        return np.array([channels[name][index] for channels in self.channels[rows]])
 
 
 def write_part(
@@ -83,9 +82,9 @@ def write_part(
             layout.write_table(file, table, len(content.column(table, "path")), content.column)
         for name, spec in sorted(specs.items()):
             dataset = layout.create_channel(file, name, len(content.rows["path"]), spec)
-            for start, block in content.channel_blocks(name, dataset.chunks[0]):
+            for place in layout.channel_blocks(dataset):
                 disk.check()
-                dataset[start : start + len(block)] = block
+                dataset[place] = content.block(name, *place)
 
 
 class Part:

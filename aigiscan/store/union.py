@@ -18,7 +18,7 @@ from aigiscan.store.files import DeferringFile, replacing
 from aigiscan.store.part import Part
 
 #: paths read at once of each part that is merged
-_ENTRIES = 512
+_ENTRIES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def write_union(
     """Write a union as one file; the same content gives the same bytes, however it was cut into parts.
 
     keep_dropped: whether removals are remembered (needed unless the union is everything the store has).
-    Memory: some thousand entries of a column, or one row of chunks of a channel.
+    Memory: some thousand entries of a column, or about a megabyte of a channel.
     """
     n = union.count(layout.ROWS)
     with replacing(target, tmp_folder) as tmp, DeferringFile(tmp) as disk, layout.new_file(disk) as file:
@@ -136,8 +136,6 @@ def write_union(
             layout.write_table(file, table, union.count(table) if wanted else 0, union.column)
         for name, spec in sorted(specs.items()):
             dataset = layout.create_channel(file, name, n, spec)
-            step = dataset.chunks[0]
-            for start in range(0, n, step):
+            for rows, *index in layout.channel_blocks(dataset):
                 disk.check()
-                rows = np.arange(start, min(n, start + step))
-                dataset[start : start + len(rows)] = union.read(name, rows)
+                dataset[(rows, *index)] = union.read(name, np.arange(rows.start, rows.stop), tuple(index))

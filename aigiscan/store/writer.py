@@ -39,7 +39,7 @@ from aigiscan.store.union import unite, write_union
 # A part is written once a second: with its fsync that costs well under 1 % of the time, and loses a second to a kill.
 FLUSH_SECONDS = 1.0
 # What a part may gather in memory.
-FLUSH_BYTES = 8 << 20
+FLUSH_BYTES = 4 << 20
 # Parts of a running session are merged, sixteen to one: millions of images then leave dozens of files, not thousands.
 FAN_IN = 16
 # Parts kept open: they follow each other in the order of paths.
