@@ -7,7 +7,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from aigiscan.encoders.notices import notice
@@ -17,7 +17,7 @@ from aigiscan.errors import EncoderError
 if TYPE_CHECKING:
     import torch
 
-#: a smaller precision is taken only when it is clearly faster, so that timing noise does not decide
+#: another way than the plain one is taken only when it is clearly faster, so that timing noise does not decide
 FASTER = 1.25
 
 
@@ -76,25 +76,35 @@ def choose_precision(
     """``auto`` → the fastest of fp32 and what the device may do better; anything else is checked and returned.
 
     sample: gives a representative module in fp32 (one block will do) and its input; called only when a timing is
-    needed. ``name`` keys the answer, which is remembered on disk: a second run on this machine must not get another
-    precision because the machine was busy, or it could not go on with the same store.
+    needed. ``name`` keys the answer, which is remembered on disk.
     """
     check_precision(wanted, device)
     if wanted != "auto":
         return wanted
-    remembered = cache_dir() / "precision" / f"{_machine_key(device, name)}.json"
+    return fastest("precision", ("fp32", "bf16", "fp16"), device, name, lambda: time_precisions(device, *sample()))
+
+
+def fastest(
+    what: str, ways: Sequence[str], device: torch.device, name: str, measure: Callable[[], dict[str, float]]
+) -> str:
+    """The way that took the fewest seconds by ``measure``; the first unless another is clearly faster.
+
+    Remembered on disk per machine, torch version and ``name``: a second run must not go another way because the machine
+    was busy, or it could not go on with the same store.
+    """
+    remembered = cache_dir() / what / f"{_machine_key(device, name)}.json"
     try:
-        known = json.loads(remembered.read_text())
-        if known["precision"] in ("fp32", "bf16", "fp16"):
-            return str(known["precision"])
+        known = json.loads(remembered.read_text())[what]
+        if known in ways:
+            return str(known)
     except (OSError, ValueError, KeyError, TypeError):
         known = None  # nothing remembered, or a damaged cache file: measure
-    times = time_precisions(device, *sample())
-    chosen = "fp32"
-    for precision, seconds in times.items():
+    times = measure()
+    chosen = ways[0]
+    for way, seconds in times.items():
         if seconds * FASTER < times[chosen]:
-            chosen = precision
-    write_atomically(remembered, json.dumps({"precision": chosen, "seconds": times}).encode())
+            chosen = way
+    write_atomically(remembered, json.dumps({what: chosen, "seconds": times}).encode())
     return chosen
 
 

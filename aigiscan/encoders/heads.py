@@ -23,6 +23,7 @@ from aigiscan.errors import EncoderError
 if TYPE_CHECKING:
     import torch
 
+    from aigiscan.encoders.clip_vision import VisionTower
     from aigiscan.encoders.open_clip_encoder import OpenClipEncoder
 
 
@@ -99,13 +100,12 @@ def head_matrices(encoder: OpenClipEncoder) -> HeadMatrices:
     import torch
 
     twin = encoder.exact()
-    visual = twin.visual()
     maps = []
     with torch.inference_mode():
-        for block in visual.transformer.resblocks:
+        for block in twin.tower.blocks:
             out = block.attn.out_proj.weight.T  # [h * dh, D]
             scaled = _after(block.ls_1, out)
-            maps.append(twin.through_norm(scaled).reshape(block.attn.num_heads, -1, twin.width))  # [h, dh, d]
+            maps.append(twin.tower.through_norm(scaled).reshape(block.attn.num_heads, -1, twin.width))  # [h, dh, d]
         m = torch.stack(maps)  # [l, h, dh, d]
         q, r = torch.linalg.qr(m.transpose(-1, -2))  # [l, h, d, k], [l, h, k, dh]
         # QR leaves the signs open; a non-negative diagonal makes R one and the same with every LAPACK.
@@ -123,16 +123,17 @@ def decompose(encoder: OpenClipEncoder, inputs: Sequence[Any], direction: np.nda
 
     twin = encoder.exact()
     twin.check_heads()
-    blocks = twin.visual().transformer.resblocks
+    tower = twin.tower
+    blocks = tower.blocks
     if direction is not None:
-        _check_attention(twin, blocks)
-    with torch.inference_mode(), _watched(blocks, twin.pool, attention_inputs=direction is not None) as seen:
-        x0, pooled = twin.residual(twin.pixels(inputs))  # [b, D], [b, D]
-        sigma = twin.sigma(pooled)  # [b]
+        _check_attention(twin.name, blocks)
+    with torch.inference_mode(), _watched(blocks, tower.pool, attention_inputs=direction is not None) as seen:
+        x0, pooled = tower.residual(twin.pixels(inputs))  # [b, D], [b, D]
+        sigma = tower.sigma(pooled)  # [b]
 
         def share(stream: torch.Tensor) -> torch.Tensor:
             """[b, ..., D] → [b, ..., d]"""
-            return twin.through_norm(stream) / sigma.reshape(-1, *[1] * (stream.dim() - 1))
+            return tower.through_norm(stream) / sigma.reshape(-1, *[1] * (stream.dim() - 1))
 
         zs, heads, mlps, biases = [], [], [], []
         for block, z, mlp in zip(blocks, seen.z, seen.mlp, strict=True):
@@ -142,12 +143,12 @@ def decompose(encoder: OpenClipEncoder, inputs: Sequence[Any], direction: np.nda
             heads.append(share(torch.einsum("bhk,hkd->bhd", zs[-1], weight)))
             mlps.append(share(_after(block.ls_2, mlp)))
             biases.append(share(_after(block.ls_1, block.attn.out_proj.bias).expand(len(z), -1)))
-        embedding = twin.embed(pooled)  # [b, d]
-        length = twin.length(embedding)  # [b, 1]; ones if the encoder does not normalise
-        bias = twin.project(twin.norm_bias()).expand(len(embedding), -1)
+        embedding = tower.embed(pooled)  # [b, d]
+        length = tower.length(embedding)  # [b, 1]; ones if the encoder does not normalise
+        bias = tower.norm_bias().expand(len(embedding), -1)
         tokens = None
         if direction is not None:
-            tokens = _by_token(twin, blocks, seen, direction) / (sigma * length.squeeze(1))[:, None, None, None]
+            tokens = _by_token(tower, seen, direction) / (sigma * length.squeeze(1))[:, None, None, None]
         return Decomposition(
             (embedding / length).cpu().numpy(),
             (torch.stack(heads, 1) / length[:, :, None, None]).cpu().numpy(),
@@ -174,32 +175,33 @@ def patch_contributions(encoder: OpenClipEncoder, inputs: Sequence[Any], directi
     return tokens
 
 
-def _check_attention(twin: OpenClipEncoder, blocks: Any) -> None:
+def _check_attention(name: str, blocks: Any) -> None:
     import torch
 
     for block in blocks:
         if block.attn.logit_scale is not None or not isinstance(block.attn.ln_inner, torch.nn.Identity):
-            raise EncoderError(f"{twin.name}: its attention is scaled or normalised; no contribution per patch")
+            raise EncoderError(f"{name}: its attention is scaled or normalised; no contribution per patch")
 
 
-def _by_token(twin: OpenClipEncoder, blocks: Any, seen: _Seen, direction: np.ndarray) -> torch.Tensor:
+def _by_token(tower: VisionTower, seen: _Seen, direction: np.ndarray) -> torch.Tensor:
     """Contributions of all tokens before the division by σ, [b, l, h, t]."""
     import torch
 
-    shape = (len(blocks), blocks[0].attn.num_heads, np.shape(direction)[-1])
-    toward = torch.tensor(np.broadcast_to(direction, shape), dtype=torch.float32, device=twin.device)  # [l, h, d]
+    shape = (len(tower.blocks), tower.blocks[0].attn.num_heads, np.shape(direction)[-1])
+    device = seen.attention_input[0].device
+    toward = torch.tensor(np.broadcast_to(direction, shape), dtype=torch.float32, device=device)  # [l, h, d]
     shares = []
-    for block, x, own in zip(blocks, seen.attention_input, toward, strict=True):
+    for block, x, own in zip(tower.blocks, seen.attention_input, toward, strict=True):
         attention = block.attn
         n, tokens, _ = x.shape
         qkv = torch.nn.functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
         q, k, v = qkv.reshape(n, tokens, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)  # each [b, h, t, dh]
-        q, k = attention.ln_q(twin.queries(q)), attention.ln_k(k)
+        q, k = attention.ln_q(q[:, :, tower.wanted]), attention.ln_k(k)
         alpha = (q @ k.mT * attention.scale).softmax(-1).mean(2)  # [b, h, t]
         if attention.head_scale is not None:
             alpha = alpha * attention.head_scale.reshape(1, -1, 1)
         weight = _after(block.ls_1, attention.out_proj.weight.T)
-        maps = twin.through_norm(weight).reshape(attention.num_heads, -1, own.shape[-1])  # [h, dh, d]
+        maps = tower.through_norm(weight).reshape(attention.num_heads, -1, own.shape[-1])  # [h, dh, d]
         u = torch.einsum("hkd,hd->hk", maps, own)  # [h, dh]
         shares.append(alpha * torch.einsum("bhtk,hk->bht", v, u))
     return torch.stack(shares, 1)
@@ -222,7 +224,7 @@ def _watched(blocks: Any, pool: Any, *, attention_inputs: bool = False) -> Itera
         handles.append(block.attn.out_proj.register_forward_pre_hook(lambda _, args: seen.z.append(pool(args[0]))))
         handles.append(block.mlp.register_forward_hook(lambda _, args, out: seen.mlp.append(pool(out))))
         if attention_inputs:
-            handles.append(block.attn.register_forward_pre_hook(lambda _, args: seen.attention_input.append(args[0])))
+            handles.append(block.ln_1.register_forward_hook(lambda _, args, out: seen.attention_input.append(out)))
     try:
         yield seen
     finally:

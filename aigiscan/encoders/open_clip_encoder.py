@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from aigiscan.encoders.clip_text import TokenTable
+    from aigiscan.encoders.clip_vision import VisionTower
 
 
 #: images that go through the model together on a CPU: beyond that nothing is gained, and the activations of ViT-L/14
@@ -97,12 +98,16 @@ class OpenClipEncoder(Encoder):
         """``embedding``, and ``heads`` and ``sigma`` if asked for."""
         channels = {CHANNEL_EMBEDDING: ChannelSpec((self.width,))}
         if self.options.heads:
-            vision = self.source.config["vision_cfg"]
-            d_head = vision.get("head_width", 64)
-            heads = vision.get("width", 768) // d_head
-            channels[CHANNEL_HEADS] = ChannelSpec((vision.get("layers", 12), heads, d_head), "float16")
+            channels[CHANNEL_HEADS] = ChannelSpec(self._head_shape, "float16")
             channels[CHANNEL_SIGMA] = ChannelSpec(())
         return channels
+
+    @property
+    def _head_shape(self) -> tuple[int, int, int]:
+        """Layers, heads, d_head of a vision transformer."""
+        vision = self.source.config["vision_cfg"]
+        d_head = vision.get("head_width", 64)
+        return vision.get("layers", 12), vision.get("width", 768) // d_head, d_head
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Encoder.fingerprint`; also ``config``, a digest of the architecture."""
@@ -192,20 +197,23 @@ class OpenClipEncoder(Encoder):
         with self._lock:
             model: Any = self._float_model
             if self._is_transformer:
-                visual = model.visual
-                norm = visual.ln_post
-                # Copies: the parameters themselves are cast below.
-                weight, bias = (t.detach().clone().to(self.device) for t in (norm.weight, norm.bias))
-                self._norm = (weight, bias, norm.eps)
-                self._projection = None if visual.proj is None else visual.proj.detach().clone().to(self.device)
-            dtype = torch_dtype(self.precision)
-            model = model.to(device=self.device, dtype=dtype)
+                from aigiscan.encoders.attention import choose_attention
+                from aigiscan.encoders.clip_vision import VisionTower
+
+                rows, columns = self.grid
+                _, heads, d_head = self._head_shape
+                attend = choose_attention(self.device, self.precision, heads, rows * columns + 1, d_head)
+                vision = self.source.config["vision_cfg"]
+                self._tower = VisionTower(model.visual, vision, self.options, self.device, attend)
+            model = model.to(device=self.device, dtype=torch_dtype(self.precision))
             del self._float_model
             return model
 
-    def visual(self) -> Any:
-        """The image tower."""
-        return self.model.visual
+    @property
+    def tower(self) -> VisionTower:
+        """The image tower, taken apart; only for open_clip's own vision transformers."""
+        _ = self.model
+        return self._tower
 
     def exact(self) -> OpenClipEncoder:
         """This encoder in float32: itself, or a twin that is loaded when it is first needed."""
@@ -237,105 +245,37 @@ class OpenClipEncoder(Encoder):
             elif self.options.heads:
                 embedding = self._with_heads(pixels, channels)
             else:
-                _, pooled = self.residual(pixels)
-                embedding = self.embed(pooled)
+                _, pooled = self.tower.residual(pixels)
+                embedding = self.tower.embed(pooled)
             matrix = embedding.float().cpu().numpy()
         channels[CHANNEL_EMBEDDING] = unit_length(matrix) if self.options.normalize else matrix
         return channels
 
     def _whole_tower(self, pixels: torch.Tensor) -> torch.Tensor:
         """ResNets, timm towers, attentional pooling: as the model does it."""
-        out: Any = self.visual()(pixels)
+        out: Any = self.model.visual(pixels)
         embedding: torch.Tensor = out[0] if isinstance(out, tuple) else out
         return embedding
 
     def _with_heads(self, pixels: torch.Tensor, channels: dict[str, np.ndarray]) -> torch.Tensor:
         import torch
 
+        tower = self.tower
         caught: list[torch.Tensor] = []
-        blocks = self.visual().transformer.resblocks
         # The input of the output projection is z of every token; only the pooled one is kept.
         hooks = [
-            block.attn.out_proj.register_forward_pre_hook(lambda _, args: caught.append(self.pool(args[0])))
-            for block in blocks
+            block.attn.out_proj.register_forward_pre_hook(lambda _, args: caught.append(tower.pool(args[0])))
+            for block in tower.blocks
         ]
         try:
-            _, pooled = self.residual(pixels)
+            _, pooled = tower.residual(pixels)
         finally:
             for hook in hooks:
                 hook.remove()
         z = torch.stack(caught, 1)  # [b, l, h * dh]
-        channels[CHANNEL_HEADS] = z.reshape(len(z), *self.channels()[CHANNEL_HEADS].shape).cpu().numpy()
-        channels[CHANNEL_SIGMA] = self.sigma(pooled).cpu().numpy()
-        return self.embed(pooled)
-
-    def residual(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pooled token before the first layer and after the last, float32 [b, D] each."""
-        visual = self.visual()
-        x = visual._embeds(pixels)  # [b, t, D]
-        start = self.pool(x)
-        for block in visual.transformer.resblocks:
-            x = block(x)
-        if self._norm_first:
-            # The model itself normalises tokens before it averages them; there is no pooled residual stream then.
-            import torch
-
-            weight, bias, eps = self._norm
-            return start, torch.nn.functional.layer_norm(x.float(), x.shape[-1:], weight, bias, eps)[:, 1:].mean(1)
-        return start, self.pool(x)
-
-    @property
-    def _norm_first(self) -> bool:
-        vision = self.source.config["vision_cfg"]
-        averaged = vision.get("pool_type", "tok") == "avg" and not vision.get("final_ln_after_pool")
-        return averaged and self.options.pooling == "class"
-
-    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens [b, t, c] → the pooled one, float32 [b, c]. Linear, so it may be taken of any summand."""
-        if self.options.pooling == "mean":
-            return tokens.float().mean(1)
-        if self.source.config["vision_cfg"].get("pool_type", "tok") == "avg":
-            return tokens[:, 1:].float().mean(1)
-        return tokens[:, 0].float()
-
-    def queries(self, q: torch.Tensor) -> torch.Tensor:
-        """Queries [b, h, t, dh] → those of the tokens that are pooled."""
-        if self.options.pooling == "mean":
-            return q
-        return q[:, :, 1:] if self.source.config["vision_cfg"].get("pool_type", "tok") == "avg" else q[:, :, :1]
-
-    # The final layer norm and projection, in float32
-
-    def sigma(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Standard deviation of the final layer norm, epsilon included, [b]."""
-        return (pooled.var(-1, correction=0) + self._norm[2]).sqrt()
-
-    def through_norm(self, stream: torch.Tensor) -> torch.Tensor:
-        """The linear part of norm and projection without 1/σ: ``stream Π diag(γ) P``, [..., D] → [..., d]."""
-        return self.project((stream - stream.mean(-1, keepdim=True)) * self._norm[0])
-
-    def norm_bias(self) -> torch.Tensor:
-        """β of the final layer norm, [D]."""
-        bias: torch.Tensor = self._norm[1]
-        return bias
-
-    def project(self, stream: torch.Tensor) -> torch.Tensor:
-        """Into the joint space, or nothing for hidden features."""
-        if self.options.projection == "hidden" or self._projection is None:
-            return stream
-        return stream @ self._projection
-
-    def embed(self, pooled: torch.Tensor) -> torch.Tensor:
-        """Pooled residual stream [b, D] → embedding [b, d], not normalised."""
-        if self._norm_first:
-            return self.project(pooled)
-        return self.through_norm(pooled) / self.sigma(pooled)[:, None] + self.project(self.norm_bias())
-
-    def length(self, embedding: torch.Tensor) -> torch.Tensor:
-        """What an embedding [b, d] is divided by: its length if the encoder normalises, else 1. [b, 1]"""
-        import torch
-
-        return embedding.norm(dim=1, keepdim=True) if self.options.normalize else torch.ones_like(embedding[:, :1])
+        channels[CHANNEL_HEADS] = z.reshape(len(z), *self._head_shape).cpu().numpy()
+        channels[CHANNEL_SIGMA] = tower.sigma(pooled).cpu().numpy()
+        return tower.embed(pooled)
 
     # Text
 

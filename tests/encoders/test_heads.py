@@ -146,20 +146,20 @@ def test_a_patch_without_values_adds_nothing(tmp_path: Path) -> None:
     """Planted: in the last layer only patch 5's value vector is not zero, so it alone contributes there."""
     name, _ = save_model(tmp_path, tiny_config())
     encoder = create_encoder(name, HEADS32)
-    attention = encoder.visual().transformer.resblocks[-1].attn
+    block = encoder.tower.blocks[-1]
+    attention = block.attn
     inputs = [encoder.prepare(i) for i in pictures(1)]
 
-    def blank(module, args):
-        (x,) = args
+    def blank(module, args, x):
         attention.in_proj_weight[64:] = 0
         attention.in_proj_bias[64:] = 0
         # one direction of the input that only token 5 has
         marked = torch.zeros_like(x)
         marked[:, 5, 0] = 50.0
         attention.in_proj_weight[64:, 0] = 1.0
-        return (marked,)
+        return marked
 
-    hook = attention.register_forward_pre_hook(blank)
+    hook = block.ln_1.register_forward_hook(blank)
     try:
         patches = patch_contributions(encoder, inputs, np.ones(24, np.float32))[0, -1]
     finally:

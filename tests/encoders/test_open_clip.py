@@ -324,14 +324,23 @@ def test_bf16_is_close_to_fp32(tmp_path: Path, heads: bool) -> None:
         assert b[channel].dtype == np.float32
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_batch_changes_no_image(tmp_path: Path, precision: str) -> None:
+@pytest.mark.parametrize("attend", ["fused", "by_products"])
+@pytest.mark.parametrize(("precision", "cosine"), [("fp32", 0.999999), ("bf16", 0.9999)])
+def test_a_batch_changes_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, cosine: float, attend: str
+) -> None:
+    """Other kernels for other sizes round differently; docs/encoders.md states how much."""
+    from aigiscan.encoders import attention
+
+    monkeypatch.setattr(attention, "choose_attention", lambda *_: getattr(attention, attend))
     name, _ = save_model(tmp_path, tiny_config())
     encoder = create_encoder(name, CPU32.replace(precision=precision, normalize=True))
     inputs = [encoder.prepare(i) for i in pictures(9)]
     together = encoder.encode(inputs)["embedding"]
     alone = np.concatenate([encoder.encode([one])["embedding"] for one in inputs])
-    np.testing.assert_allclose(together, alone, atol=1e-3)
+    among_others = encoder.encode(inputs[::-1])["embedding"][::-1]
+    assert (together * alone).sum(1).min() > cosine
+    assert (together * among_others).sum(1).min() > cosine
 
 
 def test_auto_precision_is_timed_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
