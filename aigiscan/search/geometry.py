@@ -62,6 +62,7 @@ class Geometry:
     X = property(lambda self: self._X[: self.active], doc="Training rows, signed, (lines × n).")
     X32 = property(lambda self: self._X32[: self.active], doc="X in float32.")
     T = property(lambda self: self._T[: self.active], doc="Test rows, (lines × n_test).")
+    T32 = property(lambda self: self._T32[: self.active], doc="T in float32.")
     A = property(lambda self: self._A[: self.active], doc="H⁻¹X, (lines × n), float32.")
     B = property(lambda self: self._B[: self.active], doc="H⁻¹T, (lines × n_test), float32.")
     h = property(lambda self: self._h[: self.active], doc="Diagonal of H⁻¹, (lines,).")

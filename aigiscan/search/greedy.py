@@ -12,20 +12,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from aigiscan.errors import FitError
+from aigiscan.search.adjoint import TestSpread
 from aigiscan.search.bounds import sigmoid
 from aigiscan.search.candidates import MAX_ROUNDS, Candidates
 from aigiscan.search.geometry import Geometry
 from aigiscan.search.logistic import fit_logistic
 from aigiscan.search.problem import Problem
-from aigiscan.search.scores import LOSS_TIE, SCORE_TIE, SCORES, log_loss
+from aigiscan.search.scores import LOSS_TIE, SCORE_TIE, SCORES
 
-#: So many candidates are refined at once without sifting. Of more, so many of the likely best are sifted first: the
-#: better the best is known, the more of the others drop out.
+#: Of more candidates than these, so many of the likely best are sifted first: the better the best is known, the more of
+#: the others drop out.
 FEW = 12
-#: Steps in float32; a third gains nothing that float32 can hold.
-SIFTINGS = 2
-#: The winner is refined until its training margins are known this well.
-POLISHED = 1e-6
+#: Steps in float32, unless they stop gaining before.
+SIFTINGS = 6
+#: The winner is refined until its training margins are known this well; what is left counts against all candidates of
+#: the next step, whose own gradients are some ten times that.
+POLISHED = 1e-3
+#: And until its log loss on the test rows is known this well.
+LOSS_POLISHED = 2e-7
 #: Steps after which the curvature is refreshed in any case.
 LONGEST_USE = 48
 
@@ -93,6 +97,7 @@ class GreedySearch:
         self.geometry = Geometry(X, self.y, T, options.C, intercept=options.intercept)
         self.weights = np.concatenate([[fit.intercept] if options.intercept else [], fit.weights])
         self.margins = self.residual = self.test_margins = np.zeros(0)
+        self.spread = TestSpread()
         self._before: list[float] = []
         self._refresh()
 
@@ -108,13 +113,13 @@ class GreedySearch:
         """Find the best candidate, remove it, return what was removed."""
         g = self.geometry
         found = Candidates(
-            g, self.margins, self.test_margins, self.weights, self.residual, self.fake, self.options.score
+            g, self.margins, self.test_margins, self.weights, self.residual, self.fake, self.options.score, self.spread
         )
         found.screen()
         winner = self._winner(found)
         self.counters.steps += 1
         self.counters.candidates += g.active - g.fixed
-        self.counters.sifted += found.sifted
+        self.counters.sifted += found.siftings
         self.counters.refined += len(found.refined)
         self._polish(found, winner)
         weights = found.weights_without(winner)
@@ -122,7 +127,7 @@ class GreedySearch:
         removal = Removal(
             int(self.original[g.index[winner]]),
             float(SCORES[self.options.score](state.test[None], self.fake)[0]),
-            float(log_loss(state.test[None], self.fake)[0]),
+            found.log_loss(winner)[0],
         )
         self.margins, self.test_margins, self.residual = state.margins, state.test, state.residual
         g.remove(winner)
@@ -147,6 +152,7 @@ class GreedySearch:
         self.margins = self.weights @ g.X
         self.test_margins = self.weights @ g.T
         self.residual = self.options.C * (sigmoid(self.margins.copy()) - p - g.s * (self.margins - before))
+        self.spread.update(g, self.test_margins)
         self.counters.refreshes += 1
         self._spent = [g.refresh_cost]
 
@@ -170,12 +176,14 @@ class GreedySearch:
         g = self.geometry
         alive = found.alive()
         for _ in range(SIFTINGS):
-            if len(alive) <= FEW:
+            lot = alive[~found.stuck[alive]]
+            if len(alive) == 1 or not len(lot):
                 break
-            order = np.lexsort((g.index[alive], -found.value[alive]))
-            likely = np.sort(alive[order[:FEW]])
-            found.sift(likely)
-            found.sift(np.setdiff1d(found.alive(), likely))
+            if len(lot) > FEW:
+                order = np.lexsort((g.index[lot], found.loss_high[lot], -found.value[lot]))
+                found.sift(np.sort(lot[order[:FEW]]))
+                lot = np.setdiff1d(found.alive(), lot[order[:FEW]])
+            found.sift(lot)
             alive = found.alive()
         while len(alive) > 1:
             lot = alive[~found.exact[alive]]
@@ -196,13 +204,14 @@ class GreedySearch:
 
     def _polish(self, found: Candidates, winner: int) -> None:
         """Take the winner so far that its remaining gradient does not blur the bounds of the next step."""
-        found.begin(np.array([winner]))
+        if winner not in found.refined:
+            found.refine(np.array([winner]))
         for _ in range(MAX_ROUNDS):
             if found.exact[winner]:
                 return
             # The score must be beyond doubt as well: no test row within its error of the other side.
-            certain = found.refined[winner].rounds > 0 and found.low[winner] == found.high[winner]
-            if certain and found.reach[winner] * found.radius < POLISHED:
+            certain = found.low[winner] == found.high[winner]
+            if certain and found.reach[winner] * found.radius < POLISHED and found.log_loss(winner)[1] < LOSS_POLISHED:
                 return
             found.refine(np.array([winner]))
         self._solve_properly(found, winner)

@@ -90,18 +90,3 @@ def score_interval(
     score = SCORES[name]
     toward = np.where(fake, error, -error)
     return score(margins, fake), score(margins - toward, fake), score(margins + toward, fake)
-
-
-def loss_interval(margins: np.ndarray, error: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(lowest, highest) log loss, each (k,), float64; margins and error of one dtype, float32 or float64."""
-    wrong = np.where(fake, -margins, margins)
-    loss = _softplus(wrong).mean(axis=1, dtype=np.float64)
-    # The loss has slope sigmoid(wrong) and is convex: its slope is largest at the upper end.
-    slope = wrong + error
-    np.minimum(slope, 80.0, out=slope)
-    np.exp(slope, out=slope)
-    slope /= 1.0 + slope
-    slack = np.einsum("ij,ij->i", slope, error).astype(np.float64) / margins.shape[1]
-    if margins.dtype == np.float32:
-        slack = slack * 1.001 + 5e-7
-    return loss - slack, loss + slack

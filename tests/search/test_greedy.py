@@ -100,7 +100,8 @@ def test_a_continued_search_is_the_same_search():
 def test_candidates_in_blocks_give_the_same(monkeypatch):
     problem = random_problem(8, d=20, n=300)
     whole = [r.column for r in GreedySearch(problem, SearchOptions())]
-    monkeypatch.setattr("aigiscan.search.candidates.SCREEN_BLOCK", 700)
+    monkeypatch.setattr("aigiscan.search.sieve.SCREEN_BLOCK", 700)
+    monkeypatch.setattr("aigiscan.search.sieve.SIFT_BLOCK", 900)
     monkeypatch.setattr("aigiscan.search.candidates.REFINE_BLOCK", 900)
     assert [r.column for r in GreedySearch(problem, SearchOptions())] == whole
 
