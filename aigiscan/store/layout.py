@@ -54,7 +54,7 @@ HEADS_CHUNK_ROWS = 512
 TABLE_BLOCK = 1024
 #: bytes of a channel that are read or written at once
 CHANNEL_BLOCK = 1 << 20
-METADATA_CACHE = 512 << 10
+METADATA_CACHE = 128 << 10
 #: (table, column, first, last + 1) → entries: numbers, or bytes as an object or S array
 ColumnReader = Callable[[str, str, int, int], np.ndarray]
 

@@ -38,8 +38,10 @@ from aigiscan.store.union import unite, write_union
 
 # A part is written once a second: with its fsync that costs well under 1 % of the time, and loses a second to a kill.
 FLUSH_SECONDS = 1.0
-# What a part may gather in memory.
-FLUSH_BYTES = 4 << 20
+# What a part may gather in memory: at first, and where images come so fast that writing small parts would cost time.
+FLUSH_BYTES, MOST_BYTES = 2 << 20, 16 << 20
+# Share of the time that writing parts may take before they become larger.
+_WRITING = 0.04
 # Parts of a running session are merged, sixteen to one: millions of images then leave dozens of files, not thousands.
 FAN_IN = 16
 # Parts kept open: they follow each other in the order of paths.
@@ -262,7 +264,7 @@ class StoreWriter:
         """Write what has been taken so far as an immutable part."""
         if not len(self._buffer):
             return
-        start = time.monotonic()
+        before, start = self._last_flush, time.monotonic()
         self._make_way()
         target = self._next_name()
         write_part(target, self._folder, self.fingerprint, self.channels, self._buffer.content())
@@ -270,8 +272,11 @@ class StoreWriter:
         self._written = True
         self._compact(target)
         self._last_flush = time.monotonic()
-        # On a slow disk the parts become larger, so that writing them stays below 4 % of the time.
-        self._interval = self._flush_seconds * max(1.0, 25 * (self._last_flush - start))
+        # On a slow disk, or with very fast encoders, the parts become larger.
+        spent = self._last_flush - start
+        self._interval = self._flush_seconds * max(1.0, spent / _WRITING)
+        if spent > _WRITING * (self._last_flush - before):
+            self._flush_bytes = max(self._flush_bytes, min(2 * self._flush_bytes, MOST_BYTES))
 
     def _next_name(self) -> Path:
         self._number += 1
