@@ -1,6 +1,6 @@
 """Every classifier on generators and photo sources it never saw, next to what the JPEG byte count alone reaches.
 
-    python benchmarks/bench_classifiers.py STORE -o DIR [--text-store STORE_OF_A_CLIP] [--only NAME …]
+    python benchmarks/bench_classifiers.py STORE -o DIR [--text-store STORE_OF_A_CLIP --card CARD] [--only NAME …]
 
 STORE: labelled images embedded after the same crop, size and re-encode, for example
 
@@ -10,6 +10,9 @@ Ten folds leave out whole generators and whole photo sources at once; every meth
 are fixed below, except for the paper's grid, which is tuned on sources left out of the training side. The byte count is
 that of the equalised JPEG, so the files must still be where the store says; without them that row is missing. Scores
 are kept in DIR/scores: a run that was cut, or that adds a method, goes on from there (empty it after a change).
+
+CARD (models/mini/card.yaml) names the sources that the model with the words never saw while it was trained: the methods
+on it, and `logistic` of STORE beside them, are then judged on those alone, in a table of their own.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from aigiscan.classifiers import make_classifier
 from aigiscan.classifiers.continued import fit_from
@@ -169,6 +173,7 @@ def main() -> None:
     parser.add_argument("store")
     parser.add_argument("-o", "--output", required=True)
     parser.add_argument("--text-store", help="the same images in a model with a text tower")
+    parser.add_argument("--card", help="its card; names the sources it was not trained on")
     parser.add_argument("--only", action="append", default=[], help="methods whose name begins so (repeatable)")
     parser.add_argument("--seed", type=int, default=0, help="of the folds")
     parser.add_argument("--draws", type=int, default=1000)
@@ -206,12 +211,12 @@ def main() -> None:
         )
     parts = {name: np.flatnonzero(np.char.startswith(columns, f"{name}:")) for name in ("lite", "spam")}
     if all(len(index) for index in parts.values()):
-        everything = np.arange(len(columns))
+        both = np.arange(len(columns))
         bases = [
             (parts["lite"], partial(make_classifier, "logistic", C=C)),
             (parts["spam"], partial(make_classifier, "logistic", C=C)),
-            (everything, partial(make_classifier, "residual", standardize=True)),
-            (everything, partial(make_classifier, "knn", standardize=True)),
+            (both, partial(make_classifier, "residual", standardize=True)),
+            (both, partial(make_classifier, "knn", standardize=True)),
         ]
         jobs["stacking of logistic on lite, on spam, residual, knn"] = lambda: held_out(
             base, folds, lambda rows: Stack(base, bases, rows)
@@ -221,6 +226,7 @@ def main() -> None:
             jobs[f"logistic on {name} alone"] = lambda one=one: held_out(  # type: ignore[misc]
                 one, folds, lambda rows: one.fit(rows, "source")
             )
+    with_words: set[str] = set()
     if given.text_store:
         with EmbeddingStore(given.text_store) as store:
             words = table_from_store(store)
@@ -230,10 +236,14 @@ def main() -> None:
         text = prompt_features(encoder.encode_text, PROMPTS_REAL, PROMPTS_FAKE)
         clip = Candidate.of("", words, EmbeddingView(), partial(make_classifier, "logistic"), text)
         for name, (classifier, params) in TEXT_METHODS.items():
+            with_words.add(f"{encoder.name}: {name}")
             fixed(clip, f"{encoder.name}: {name}", classifier, params)
 
-    figures: dict[str, Figures] = {}
-    seconds: dict[str, float] = {}
+    unseen = np.ones(len(base.labels), dtype=bool)
+    if given.card:
+        card = yaml.safe_load(Path(given.card).read_text(encoding="utf-8"))
+        unseen = np.isin(base.sources.astype(str), card["data"]["kept_out"])
+    everything, kept_out = (Judged(base, rows, given) for rows in (np.ones_like(unseen), unseen))
     for name, job in jobs.items():
         if given.only and not any(name.startswith(start) for start in given.only):
             continue
@@ -244,22 +254,50 @@ def main() -> None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.savez(kept, scores=scores, seconds=time.perf_counter() - began)
         with np.load(kept) as saved:
-            scores, seconds[name] = saved["scores"], float(saved["seconds"])
-        figures[name] = held_out_figures(
-            scores, base.labels, base.sources, base.groups, base.families, draws=given.draws, seed=given.seed
+            scores, seconds = saved["scores"], float(saved["seconds"])
+        if name not in with_words or unseen.all():
+            everything.add(name, scores, seconds)
+        if not unseen.all() and (name in with_words or name == "logistic"):
+            kept_out.add(name if name in with_words else f"{name} of {Path(given.store).name}", scores, seconds)
+    for judged, title in (
+        (everything, "Classifiers on generators and photo sources never seen"),
+        (kept_out, "Words on generators and photo sources that their model never saw either"),
+    ):
+        if judged.figures:
+            judged.write(title)
+
+
+class Judged:
+    """Figures of several methods on the same images."""
+
+    def __init__(self, base: Candidate, rows: np.ndarray, given: argparse.Namespace) -> None:
+        self.base, self.rows, self.given = base, rows, given
+        self.figures: dict[str, Figures] = {}
+        self.seconds: dict[str, float] = {}
+
+    def add(self, name: str, scores: np.ndarray, seconds: float) -> None:
+        """Judge a method; scores (n,) of all images."""
+        base, given, rows = self.base, self.given, self.rows
+        found = held_out_figures(
+            scores[rows],
+            *(kind[rows] for kind in (base.labels, base.sources, base.groups)),
+            base.families,
+            draws=given.draws,
+            seed=given.seed,
         )
-        print(
-            f"{name}: AUC {figures[name].mean_auc}, recall at 5 % {figures[name].mean_tpr_5}",
-            file=sys.stderr,
-            flush=True,
-        )
-    report = EvaluationReport(given.output, "Classifiers on generators and photo sources never seen")
-    text_of_page = f"{len(base.labels)} images, ten folds that leave out whole generators and photo sources at once."
-    write_figures(report, "Classifiers", text_of_page, figures, {})
-    report.write()
-    text = table(figures, seconds)
-    (Path(given.output) / "table.md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+        self.figures[name], self.seconds[name] = found, seconds
+        print(f"{name}: AUC {found.mean_auc}, recall at 5 % {found.mean_tpr_5}", file=sys.stderr, flush=True)
+
+    def write(self, title: str) -> None:
+        """The page, its tables and a Markdown table, which is printed too."""
+        folder = Path(self.given.output) / ("" if self.rows.all() else "kept_out")
+        report = EvaluationReport(folder, title)
+        count = f"{int(self.rows.sum())} images, ten folds that leave out whole generators and photo sources at once."
+        write_figures(report, "Classifiers", count, self.figures, {})
+        report.write()
+        text = table(self.figures, self.seconds)
+        (folder / "table.md").write_text(text + "\n", encoding="utf-8")
+        print(f"{title}\n\n{text}\n")
 
 
 if __name__ == "__main__":
