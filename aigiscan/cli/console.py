@@ -6,8 +6,12 @@ Standard output belongs to the report alone. Progress is drawn only where standa
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -27,15 +31,48 @@ def track(items: Iterable[T], *, total: int | None, description: str) -> Iterato
     if not sys.stderr.isatty():
         yield from items
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with _bars() as progress:
         task = progress.add_task(description, total=total)
         for item in items:
             yield item
             progress.advance(task)
+
+
+@contextmanager
+def watch(tasks: Sequence[tuple[str, int, Callable[[], int]]], *, every: float = 0.5) -> Iterator[None]:
+    """While the block runs, draw a bar for each (description, total, how much is done) if standard error is a terminal.
+
+    For work that other processes do: every so many seconds it is asked how much is done.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    import threading
+
+    finished = threading.Event()
+    with _bars() as progress:
+        bars = [(progress.add_task(description, total=total), done) for description, total, done in tasks]
+
+        def draw() -> None:
+            while not finished.wait(every):
+                for bar, done in bars:
+                    progress.update(bar, completed=done())
+
+        thread = threading.Thread(target=draw, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            thread.join()
+
+
+def _bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

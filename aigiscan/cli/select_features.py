@@ -65,7 +65,7 @@ def select_features(
     """
     import os
 
-    from aigiscan.search.features import as_yaml, pair_problems, remove_journals, search_pairs
+    from aigiscan.search.features import as_yaml, pair_problems, progress, remove_journals, search_pairs
     from aigiscan.search.greedy import SearchOptions
     from aigiscan.search.selection import write_yaml
     from aigiscan.store import EmbeddingStore
@@ -81,9 +81,9 @@ def select_features(
             console.note(f"{forth.train} and {forth.test}: {len(forth.columns)} components, {sides}")
         if restart:
             remove_journals(problems, options, output)
-        found = search_pairs(
-            problems, options, jobs=jobs or os.cpu_count() or 1, scheduler=scheduler, journals=output, done=_report
-        )
+        at_a_time = jobs or os.cpu_count() or 1
+        with console.watch(progress(problems, options, output)):
+            found = search_pairs(problems, options, jobs=at_a_time, scheduler=scheduler, journals=output, done=_report)
         for result in found:
             path = output if len(found) == 1 else output.with_name(_named(output, result.pair))
             write_yaml(path, as_yaml(opened, result, options, settings))

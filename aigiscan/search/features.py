@@ -118,6 +118,18 @@ def search_pairs(
     return found
 
 
+def progress(
+    pairs: Sequence[tuple[Problem, Problem]], options: SearchOptions, journals: Path
+) -> list[tuple[str, int, Callable[[], int]]]:
+    """(which direction, how many steps it has, how many are done) of each search; of those that run elsewhere too."""
+    found = []
+    for problem in (problem for pair in pairs for problem in pair):
+        steps = len(problem.columns) - 1
+        journal = Journal(_journal_path(journals, problem, options), _key(problem, options))
+        found.append((f"{problem.train} → {problem.test}", min(steps, options.max_steps or steps), journal.steps))
+    return found
+
+
 def remove_journals(pairs: Sequence[tuple[Problem, Problem]], options: SearchOptions, journals: Path) -> None:
     """Delete the progress of searches whose result is written."""
     for problem in (problem for pair in pairs for problem in pair):

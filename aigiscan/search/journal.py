@@ -34,6 +34,10 @@ class Journal:
                 removals.append(Removal(int(entry["column"]), float(entry["score"]), float(entry["log_loss"])))
         return float(entries[0]["baseline"]), removals
 
+    def steps(self) -> int:
+        """How many steps are written."""
+        return len(self.read()[1])
+
     def begin(self, baseline: float) -> None:
         """Start the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)

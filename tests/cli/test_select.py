@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -10,8 +15,12 @@ from planted_clip import FP32, PLANTED_HEAD, coloured, write_planted_clip
 from search_planted import GOOD, HARMFUL, planted_pair, write_store
 from typer.testing import CliRunner
 
+from aigiscan.cli import console
 from aigiscan.cli.app import app
 from aigiscan.encoders import EncoderOptions, create_encoder
+from aigiscan.search.features import pair_problems, progress, search_pairs
+from aigiscan.search.greedy import SearchOptions
+from aigiscan.store import EmbeddingStore
 
 
 @pytest.fixture
@@ -98,6 +107,83 @@ def test_a_detector_uses_the_selection_and_remembers_the_pair(store, tmp_path):
     assert (view["kind"], view["search_generators"]) == ("components", ["a", "b"])
 
 
+def fit_and_evaluate(store: Path, features: str, folder: Path, *options: object) -> None:
+    """A detector on features that a and b chose remembers both; the evaluation measures c and d alone, and says so."""
+    detector, out = folder / "detector", folder / "evaluated"
+    chosen = ("--features", features, "--folds", 2)
+    call("fit", store, *chosen, "-o", detector, *options)
+    view = yaml.safe_load((detector / "card.yaml").read_text())["view"]
+    assert (view["kind"], view["search_generators"]) == (features.partition(":")[0], ["a", "b"])
+    call("evaluate", store, *chosen, "--draws", 10, "--gallery", 0, "--min-images", 4, "-o", out, *options)
+    page = (out / "index.html").read_text()
+    assert "Left out of fitting and measuring, for they chose the features: a, b." in page
+    assert set(column(out / "held-out_sources_generators_logistic.csv", "generator")) == {"c", "d"}
+    cells = out / "transfer_logistic_cells.csv"
+    assert set(zip(column(cells, "train"), column(cells, "test"), strict=True)) >= {("c", "d"), ("d", "c")}
+    assert set(column(cells, "train")) == {"c", "d"} == set(column(cells, "test"))
+    # On pictures that took no part the detector is measured with the pair marked as seen.
+    call("evaluate", store, "--detector", detector, "--draws", 10, "--gallery", 0, "-o", folder / "judged")
+    (figures,) = (folder / "judged").glob("detectors_generators_*.csv")
+    seen = dict(zip(column(figures, "generator"), column(figures, "in training"), strict=True))
+    assert (seen["a"], seen["b"]) == ("yes", "yes")
+
+
+def column(path: Path, name: str) -> list[str]:
+    with path.open(newline="") as handle:
+        return [row[name] for row in csv.DictReader(handle)]
+
+
+def test_from_components_to_an_evaluation_without_their_pair(tmp_path):
+    X, label, generator = planted_pair(2, n=80)
+    generator = [("c", "d")[i % 2] if g and i % 4 > 1 else g for i, g in enumerate(generator)]
+    store = write_store(tmp_path / "s.h5", {"embedding": X}, label, generator)
+    chosen = tmp_path / "s.yaml"
+    call("select-features", store, "--pair", "a", "b", "-j", 1, "-o", chosen)
+    fit_and_evaluate(store, f"components:{chosen}", tmp_path)
+
+
+def test_from_heads_to_an_evaluation_without_their_generators(tmp_path):
+    store = planted_head_store(tmp_path, ["", "", "a", "b", "c", "d"], 72)
+    chosen = tmp_path / "h.yaml"
+    call("select-heads", store, "--train", "a", "--validate", "b", "--top", 2, "-o", chosen)
+    fit_and_evaluate(store, f"heads:{chosen}", tmp_path)
+
+
+def planted_head_store(folder: Path, generators: list[str], n: int) -> Path:
+    """Pictures of these generators in turn; fakes are red, which one head sees, photographs green."""
+    encoder = create_encoder(write_planted_clip(folder / "clip"), EncoderOptions(heads=True, **FP32))
+    rng = np.random.default_rng(0)
+    generator = [generators[i % len(generators)] for i in range(n)]
+    images = [coloured(rng, "red" if g else "green") for g in generator]
+    channels = encoder.encode([encoder.prepare(image) for image in images])
+    label = [int(bool(g)) for g in generator]
+    return write_store(folder / "s.h5", channels, label, generator, fingerprint=encoder.fingerprint())
+
+
+class Terminal(io.StringIO):
+    """Standard error as a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_drawn_on_a_terminal_alone(tmp_path, monkeypatch):
+    X, label, generator = planted_pair(0, n=40)
+    store = write_store(tmp_path / "s.h5", {"embedding": X}, label, generator)
+    with EmbeddingStore(store) as opened:
+        pair = pair_problems(opened, ("a", "b"))
+    options, journals = SearchOptions(max_steps=5), tmp_path / "s.yaml"
+    bars = progress([pair], options, journals)
+    assert [(name, total, done()) for name, total, done in bars] == [("a → b", 5, 0), ("b → a", 5, 0)]
+    for screen, drawn in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr("sys.stderr", screen)
+        with console.watch(bars, every=0.01):
+            search_pairs([pair], options, journals=journals)
+            time.sleep(0.3)
+        assert ("a → b" in screen.getvalue()) == ("5/5" in screen.getvalue()) == drawn
+    assert [done() for _, _, done in bars] == [5, 5]
+
+
 def test_wrong_calls_are_one_line(store, tmp_path):
     output = tmp_path / "s.yaml"
     call("select-features", store, "--pair", "a", "z", "-o", output, refused="no generator 'z'; it has: a, b, c")
@@ -110,13 +196,7 @@ def test_wrong_calls_are_one_line(store, tmp_path):
 
 
 def test_select_heads(tmp_path):
-    encoder = create_encoder(write_planted_clip(tmp_path / "clip"), EncoderOptions(heads=True, **FP32))
-    rng = np.random.default_rng(0)
-    generator = [("", "a", "b")[i % 3] for i in range(90)]
-    images = [coloured(rng, "red" if g else "green") for g in generator]
-    channels = encoder.encode([encoder.prepare(image) for image in images])
-    label = [int(bool(g)) for g in generator]
-    store = write_store(tmp_path / "s.h5", channels, label, generator, fingerprint=encoder.fingerprint())
+    store = planted_head_store(tmp_path, ["", "a", "b"], 90)
     output, picture = tmp_path / "heads.yaml", tmp_path / "heads.png"
     done = call("select-heads", store, "--train", "a", "--validate", "b", "--top", 2, "-o", output, "--plot", picture)
     assert done.stdout == ""
