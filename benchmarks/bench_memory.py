@@ -1,8 +1,11 @@
 """Peak memory of embed and scan at many images against few (target: at most 1.1 times).
 
-    python benchmarks/bench_memory.py [--few 1000] [--many 100000] [--encoder lite+spam] [--commands embed,scan]
+    python benchmarks/bench_memory.py [--few 1000] [--many 100000] [--encoder lite+spam]
+                                      [--commands embed,again,scan,rescan]
 
-The images are hard links to a few hundred small JPEG files, so every path is different and the disk stays small.
+embed: a new store; again: the same command once more (nothing to do); scan: without a cache; rescan: all from a cache
+that was filled with random numbers beforehand. The images are hard links to a few hundred small JPEG files, so every
+path is different and the disk stays small.
 """
 
 from __future__ import annotations
@@ -51,6 +54,28 @@ def peak(arguments: list[str]) -> tuple[float, float]:
     return usage.ru_maxrss / scale, time.perf_counter() - start
 
 
+def filled_cache(images: Path, cache: Path) -> Path:
+    """A store that holds every image of a folder for the built-in detector, with random numbers."""
+    from aigiscan.detector.detector import Detector
+    from aigiscan.embedding import store_fingerprint
+    from aigiscan.images.find import find_images
+    from aigiscan.images.records import FileFacts
+    from aigiscan.store import StoreWriter
+    from aigiscan.store.writer import StoredRow
+
+    detector = Detector.load("builtin")
+    encoder = detector.make_encoder(device="cpu")
+    specs = encoder.channels()
+    rng = np.random.default_rng(0)
+    with StoreWriter(cache, store_fingerprint(encoder, detector.card.equalization), specs) as writer:
+        for record in find_images([str(images)]):
+            stat = Path(record.path).stat()
+            facts = FileFacts(64, 64, "JPEG", stat.st_size, "0" * 64, stat.st_mtime_ns)
+            channels = {k: rng.random(s.shape, np.float32).astype(s.dtype) for k, s in specs.items()}
+            writer.append([StoredRow(record, facts, channels)])
+    return cache
+
+
 def measure(few: int, many: int, encoder: str, commands: list[str]) -> list[dict[str, object]]:
     """One result per command."""
     results: list[dict[str, object]] = []
@@ -60,15 +85,25 @@ def measure(few: int, many: int, encoder: str, commands: list[str]) -> list[dict
         for command in commands:
             found = {}
             for n, folder in folders.items():
+                embed = ["embed", str(folder), "-o", str(root / f"{n}.h5"), "-e", encoder]
+                if command == "again" and not (root / f"{n}.h5").exists():
+                    peak(embed)
+                cache = root / f"cache{n}.h5"
+                if command == "rescan":
+                    filled_cache(folder, cache)
                 arguments = {
-                    "embed": ["embed", str(folder), "-o", str(root / f"{n}.h5"), "-e", encoder],
+                    "embed": embed,
+                    "again": embed,
                     "scan": ["scan", str(folder)],
+                    "rescan": ["scan", str(folder), "--cache", str(cache)],
                 }[command]
                 found[n] = peak(arguments)
+                cache.unlink(missing_ok=True)
             ratio = found[many][0] / found[few][0]
+            what = encoder if command in ("embed", "again") else "built-in"
             results.append(
                 {
-                    "measure": f"peak memory of {command}" + (f" ({encoder})" if command == "embed" else " (built-in)"),
+                    "measure": f"peak memory of {command} ({what})",
                     f"{few} images, MB": round(found[few][0], 1),
                     f"{many} images, MB": round(found[many][0], 1),
                     "ratio": round(ratio, 3),

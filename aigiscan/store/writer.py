@@ -38,10 +38,10 @@ from aigiscan.store.union import unite, write_union
 
 # A part is written once a second: with its fsync that costs well under 1 % of the time, and loses a second to a kill.
 FLUSH_SECONDS = 1.0
-# What a part may gather in memory: at first, and where images come so fast that writing small parts would cost time.
-FLUSH_BYTES, MOST_BYTES = 2 << 20, 16 << 20
-# Share of the time that writing parts may take before they become larger.
-_WRITING = 0.04
+# What a part may gather in memory, and where images come so fast that many small parts would cost time: a quarter of a
+# second's work, up to that much.
+FLUSH_BYTES, MOST_BYTES = 2 << 20, 32 << 20
+_PAUSE = 0.25
 # Parts of a running session are merged, sixteen to one: millions of images then leave dozens of files, not thousands.
 FAN_IN = 16
 # Parts kept open: they follow each other in the order of paths.
@@ -221,8 +221,9 @@ class StoreWriter:
                     continue
                 row = self._take_over(row)
             self._buffer.add(row)
-        due = time.monotonic() - self._last_flush >= self._interval
-        if len(self._buffer) and (due or self._buffer.bytes >= self._flush_bytes):
+        waited = time.monotonic() - self._last_flush
+        full = self._buffer.bytes >= (self._flush_bytes if waited >= _PAUSE else MOST_BYTES)
+        if len(self._buffer) and (full or waited >= self._interval):
             with explaining(self.path):
                 self.flush()
 
@@ -264,7 +265,7 @@ class StoreWriter:
         """Write what has been taken so far as an immutable part."""
         if not len(self._buffer):
             return
-        before, start = self._last_flush, time.monotonic()
+        start = time.monotonic()
         self._make_way()
         target = self._next_name()
         write_part(target, self._folder, self.fingerprint, self.channels, self._buffer.content())
@@ -272,11 +273,8 @@ class StoreWriter:
         self._written = True
         self._compact(target)
         self._last_flush = time.monotonic()
-        # On a slow disk, or with very fast encoders, the parts become larger.
-        spent = self._last_flush - start
-        self._interval = self._flush_seconds * max(1.0, spent / _WRITING)
-        if spent > _WRITING * (self._last_flush - before):
-            self._flush_bytes = max(self._flush_bytes, min(2 * self._flush_bytes, MOST_BYTES))
+        # On a slow disk the parts become larger, so that writing them stays below 4 % of the time.
+        self._interval = self._flush_seconds * max(1.0, 25 * (self._last_flush - start))
 
     def _next_name(self) -> Path:
         self._number += 1

@@ -46,8 +46,9 @@ def in_child(work: Callable[[], None]) -> tuple[int, str]:
 
 @needs_fork
 @pytest.mark.parametrize("limit", [2_000, 20_000, 60_000, 90_000, 120_000, 150_000])
-def test_file_size_limit(tmp_path, make_images, limit):
+def test_file_size_limit(tmp_path, make_images, monkeypatch, limit):
     """A limit on every file: parts fit and the merged file does not, or nothing does."""
+    monkeypatch.setattr("aigiscan.store.writer._PAUSE", 0)
     resource = pytest.importorskip("resource")
     records = records_of(make_images(300, size=4))
     embed(tmp_path / "whole.h5", records)
@@ -81,7 +82,8 @@ def small_disk(tmp_path):
 
 
 @needs_fork
-def test_full_disk(tmp_path, make_images, small_disk):
+def test_full_disk(tmp_path, make_images, monkeypatch, small_disk):
+    monkeypatch.setattr("aigiscan.store.writer._PAUSE", 0)
     records = records_of(make_images(300, size=4))
     embed(tmp_path / "whole.h5", records)
     store = small_disk / "s.h5"
