@@ -18,23 +18,11 @@ from aigiscan.errors import StoreError
 from aigiscan.images.records import ImageRecord
 from aigiscan.store import layout
 from aigiscan.store.buffer import EncodedRow, PartBuffer, StoredRow
-from aigiscan.store.files import (
-    explaining,
-    follow_link,
-    is_folder_store,
-    list_parts,
-    part_key,
-    part_name,
-    parts_folder,
-    remove_leftovers,
-    sync_folder,
-)
-from aigiscan.store.index import PartInfo, describe, publish_index
+from aigiscan.store.files import explaining, follow_link, remove_leftovers
 from aigiscan.store.lock import WriterLock
 from aigiscan.store.lookup import StoreCache
-from aigiscan.store.part import OpenFiles, Part, write_part
 from aigiscan.store.reader import EmbeddingStore
-from aigiscan.store.union import unite, write_union
+from aigiscan.store.session import AT_ONCE, Session
 
 # A part is written once a second: with its fsync that costs well under 1 % of the time, and loses a second to a kill.
 FLUSH_SECONDS = 1.0
@@ -42,10 +30,6 @@ FLUSH_SECONDS = 1.0
 # second's work, up to that much.
 FLUSH_BYTES, MOST_BYTES = 2 << 20, 32 << 20
 _PAUSE = 0.25
-# Parts of a running session are merged, sixteen to one: millions of images then leave dozens of files, not thousands.
-FAN_IN = 16
-# Parts kept open: they follow each other in the order of paths.
-_AT_ONCE = 2
 _INFO = ("generator", "family", "group", "split", "source", "caption")
 
 
@@ -74,15 +58,10 @@ class StoreWriter:
         self.channels = dict(channels)
         self._resume = resume
         self._flush_seconds, self._flush_bytes = flush_seconds, flush_bytes
-        self._folder = parts_folder(self.path)
-        self._is_folder = is_folder_store(self.path)
-        self._lock = WriterLock(self._folder / ".lock", self.path)
+        self._session = Session(self.path, self.fingerprint, self.channels)
+        self._lock = WriterLock(self._session.folder / ".lock", self.path)
         self._buffer = PartBuffer(self.channels)
-        self._session, self._number = 1, 0
-        self._levels: dict[int, list[Path]] = {}
-        self._infos: dict[Path, PartInfo] = {}
         self._interval = flush_seconds
-        self._written = False
         self._last_flush = time.monotonic()
         self.store: EmbeddingStore | None = None  #: what was there at the start
         self.cache: StoreCache | None = None  #: look-up in it
@@ -91,7 +70,7 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         layout.check_specs(self.channels)
         with explaining(self.path):
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._session.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
             try:
                 self._open()
@@ -106,30 +85,30 @@ class StoreWriter:
                 if not isinstance(error, StoreError):
                     self.flush()
                 if error is None:
-                    self._finish()
+                    self._session.finish()
         finally:
             self._release()
 
     # -- what is there already ----------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        remove_leftovers(self._folder)
-        exists = bool(list_parts(self._folder)) or (not self._is_folder and self.path.exists())
-        if exists and not self._resume:
+        session = self._session
+        remove_leftovers(session.folder)
+        if session.exists and not self._resume:
             EmbeddingStore(self.path).close()  # what is no store is not ours to remove
-            _unlink(list_parts(self._folder))
-            self._publish()
-        elif exists:
-            self.store = EmbeddingStore(self.path, _AT_ONCE)
+            session.clear()
+            session.publish()
+        elif session.exists:
+            self.store = EmbeddingStore(self.path, AT_ONCE)
             self._check(self.store)
-            if self._remove_stale_parts():
+            if session.remove_stale(self.store.files):
                 self.store.close()
-                self.store = EmbeddingStore(self.path, _AT_ONCE)
+                self.store = EmbeddingStore(self.path, AT_ONCE)
             self._failures = dict(self.store.failures)
             self.cache = StoreCache(self.store, self._finished_rows())
         else:
-            self._publish()
-        self._session, self._number = self._next_part()
+            session.publish()
+        session.begin()
 
     def _check(self, store: EmbeddingStore) -> None:
         from aigiscan.encoders import compare_fingerprints
@@ -148,29 +127,11 @@ class StoreWriter:
                 "use the same options (--heads) or another store"
             )
 
-    def _remove_stale_parts(self) -> bool:
-        """Remove what a writer that was killed after it had finished left over; whether there was anything."""
-        parts = list_parts(self._folder)
-        if self._is_folder or self.store is None or self.path not in self.store.files:
-            keys = {p: part_key(p.name) for p in parts}
-            finished = {session for session, number in keys.values() if number is None}
-            parts = [p for p, (session, number) in keys.items() if number is not None and session in finished]
-        _unlink(parts)
-        return bool(parts)
-
     def _finished_rows(self) -> np.ndarray:
         assert self.store is not None
         union = self.store._union
-        finished = [i for i, p in enumerate(union.parts) if _finished(p, self.path)]
+        finished = [i for i, p in enumerate(union.parts) if self._session.is_finished(p.path)]
         return np.flatnonzero(np.isin(union.part[layout.ROWS], finished))
-
-    def _next_part(self) -> tuple[int, int]:
-        keys = [part_key(p.name) for p in list_parts(self._folder)]
-        if not keys:
-            return 1, 0
-        session = max(s for s, _ in keys)
-        numbers = [n for s, n in keys if s == session and n is not None]
-        return (session, max(numbers)) if numbers else (session + 1, 0)
 
     # -- records in, rows out -----------------------------------------------------------------------------------------
 
@@ -254,10 +215,10 @@ class StoreWriter:
         """Cut records into slices, each with the part that another process shall write (:mod:`.shards`)."""
         if records:
             with explaining(self.path):
-                self._make_way()
-                self._publish()
+                self._session.make_way()
+                self._session.publish()
         for start in range(0, len(records), size):
-            yield records[start : start + size], self._next_name()
+            yield records[start : start + size], self._session.next_name()
 
     # -- to the disk --------------------------------------------------------------------------------------------------
 
@@ -266,95 +227,21 @@ class StoreWriter:
         if not len(self._buffer):
             return
         start = time.monotonic()
-        self._make_way()
-        target = self._next_name()
-        write_part(target, self._folder, self.fingerprint, self.channels, self._buffer.content())
+        self._session.write(self._buffer.content())
         self._buffer.clear()
-        self._written = True
-        self._compact(target)
         self._last_flush = time.monotonic()
         # On a slow disk the parts become larger, so that writing them stays below 4 % of the time.
         self._interval = self._flush_seconds * max(1.0, 25 * (self._last_flush - start))
-
-    def _next_name(self) -> Path:
-        self._number += 1
-        return self._folder / part_name(self._session, self._number)
-
-    def _make_way(self) -> None:
-        # A finished single file becomes the first part; the index takes its name.
-        if not self._is_folder and not self._written and self.path.exists() and not _is_index(self.path):
-            self.path.replace(self._folder / part_name(0))
-            sync_folder(self._folder)
-
-    def _compact(self, newest: Path, level: int = 0) -> None:
-        group = self._levels.setdefault(level, [])
-        group.append(newest)
-        if len(group) < FAN_IN:
-            self._publish()
-            return
-        merged = self._next_name()
-        self._merge(group, merged, keep_dropped=True)
-        self._levels[level] = []
-        self._publish(without=group)  # before they go: the index never points at nothing
-        _unlink(group)
-        self._compact(merged, level + 1)
-
-    def _merge(self, paths: Sequence[Path], target: Path, *, keep_dropped: bool) -> None:
-        files = OpenFiles(_AT_ONCE)
-        parts = [Part(p, files=files) for p in paths]
-        try:
-            union = unite(parts)
-            write_union(union, target, self._folder, self.fingerprint, self.channels, keep_dropped=keep_dropped)
-        finally:
-            for part in parts:
-                part.close()
-
-    def _publish(self, without: Sequence[Path] = ()) -> None:
-        if not self._is_folder:
-            paths = [p for p in list_parts(self._folder) if p not in without]
-            self._infos = {p: self._infos.get(p) or describe(p) for p in paths}
-            publish_index(self.path, self._folder, list(self._infos.values()), self.fingerprint, self.channels)
-
-    def _finish(self) -> None:
-        parts = list_parts(self._folder)
-        if self._is_folder:
-            parts = [p for p in parts if part_key(p.name)[0] == self._session]
-            target = self._folder / part_name(self._session)
-        else:
-            target = self.path
-        empty = not list_parts(self._folder) if self._is_folder else _is_index(target)
-        if parts or empty:
-            self._merge(parts, target, keep_dropped=self._is_folder)
-            _unlink(parts)
 
     def _release(self) -> None:
         if self.store is not None:
             self.store.close()
         self._lock.release()
-        if not self._is_folder and self._folder.is_dir() and not os.listdir(self._folder):
-            self._folder.rmdir()
+        self._session.leave()
 
 
 def _says_anything(record: ImageRecord) -> bool:
     return record.label is not None or any(getattr(record, name) for name in _INFO)
-
-
-def _finished(part: Part, store: Path) -> bool:
-    return part.path == store or part_key(part.path.name)[1] is None
-
-
-def _unlink(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink()
-
-
-def _is_index(path: Path) -> bool:
-    try:
-        part = Part(path)
-    except StoreError:
-        return True  # damaged: finished files are synced before they get their name
-    part.close()
-    return part.is_index
 
 
 def _names(channels: Mapping[str, ChannelSpec]) -> str:
