@@ -83,6 +83,7 @@ class Candidates(Sieve):
         self.reach[line], self.exact[line] = 0.0, True
         self._judge(np.array([line]), test[None], np.zeros(1))
         self.loss_low[line] = self.loss_high[line] = log_loss(test[None], self.fake)[0]
+        self._unjudged[line] = False
 
     def weights_without(self, line: int) -> np.ndarray:
         """Weights (lines,) of a candidate at its last step; 0 at the line removed."""
@@ -183,6 +184,7 @@ class Candidates(Sieve):
         p = sigmoid(np.stack([state.margins for state in states]))
         R, test, a = (np.stack([getattr(state, name) for state in states]) for name in ("residual", "test", "a"))
         goal, nothing = self.goal(), np.zeros(len(lines))
-        self.loss_low[lines], self.loss_high[lines] = goal.interval(
+        low, high = goal.interval(
             goal.training_side(lines, p, R, a), goal.test_side(test), self.reach[lines], nothing, nothing, single=False
         )
+        self._enter_losses(lines, low, high)

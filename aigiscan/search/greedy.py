@@ -20,9 +20,6 @@ from aigiscan.search.logistic import fit_logistic
 from aigiscan.search.problem import Problem
 from aigiscan.search.scores import LOSS_TIE, SCORE_TIE, SCORES
 
-#: Of more candidates than these, so many of the likely best are sifted first: the better the best is known, the more of
-#: the others drop out.
-FEW = 12
 #: Steps in float32, unless they stop gaining before.
 SIFTINGS = 6
 #: The winner is refined until its training margins are known this well; what is left counts against all candidates of
@@ -179,12 +176,7 @@ class GreedySearch:
             lot = alive[~found.stuck[alive]]
             if len(alive) == 1 or not len(lot):
                 break
-            if len(lot) > FEW:
-                order = np.lexsort((g.index[lot], found.loss_high[lot], -found.value[lot]))
-                found.sift(np.sort(lot[order[:FEW]]))
-                lot = np.setdiff1d(found.alive(), lot[order[:FEW]])
-            found.sift(lot)
-            alive = found.alive()
+            alive = found.sift(lot)
         while len(alive) > 1:
             lot = alive[~found.exact[alive]]
             if not len(lot):

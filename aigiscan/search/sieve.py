@@ -37,6 +37,8 @@ from aigiscan.search.scores import LOSS_TIE, SCORE_TIE, SCORES, score_interval
 #: Numbers per block of (candidates × rows): small blocks stay in the cache, large ones make better products.
 SCREEN_BLOCK = 1 << 16
 SIFT_BLOCK = 1 << 22
+#: So many of the likely best are sifted first: the better the best is known, the more of the others drop out.
+FEW = 12
 #: What one elementwise pass over (candidates × rows) costs, in multiplications of a matrix product: the logistic
 #: function of a candidate's rows takes as long as some hundred columns of a product. Used to weigh refreshes.
 ELEMENTWISE = 600.0
@@ -46,11 +48,10 @@ FAR = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Sifted:
-    """Where chord steps have led a candidate. margins, p = sigmoid of them, residual, moved (n,): r with gradient Xᵀr;
-    all steps together are −H_j⁻¹Xᵀ moved; test (n_test,) margins. float32."""
+    """Where chord steps have led a candidate. margins, residual (n,): r with gradient Xᵀr; test (n_test,) margins;
+    moved (n,): all steps together are −H_j⁻¹Xᵀ moved. float32."""
 
     margins: np.ndarray
-    p: np.ndarray
     residual: np.ndarray
     test: np.ndarray
     moved: np.ndarray
@@ -61,8 +62,8 @@ class Sieve:
 
     margins (n,; signed), test_margins (n_test,), weights (lines,) and residual (n,) describe the current fit; fake
     (n_test,) the test labels; spread of the test rows. Arrays by line: value, low, high (score), loss_low, loss_high,
-    decrement (λ above), reach (t), exact (nothing more can be gained), stuck (nothing more in float32). work:
-    multiplications done beyond the screening.
+    decrement (λ above), reach (t), exact (nothing more can be gained), stuck (nothing more in float32), out (cannot be
+    the best). Intervals only ever shrink. work: multiplications done beyond the screening.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class Sieve:
         self.value, self.low, self.high = np.zeros(lines), np.zeros(lines), np.ones(lines)
         self.loss_low, self.loss_high = np.full(lines, -np.inf), np.full(lines, np.inf)
         self.reach, self.decrement = np.full(lines, np.inf), np.full(lines, np.inf)
-        self.exact, self.stuck = np.zeros(lines, bool), np.zeros(lines, bool)
+        self.exact, self.stuck, self.out = np.zeros(lines, bool), np.zeros(lines, bool), np.zeros(lines, bool)
+        self._unjudged = np.ones(lines, bool)  # no loss interval yet for where they have got to
         self.work = 0.0
         self.sifted: dict[int, Sifted] = {}
         self.siftings = 0
@@ -156,15 +158,16 @@ class Sieve:
             test_side[:, lines] = goal.test_side(step)
             self._judge(lines, step, pad)
         near = g.fixed + np.flatnonzero(np.isfinite(self.reach[g.fixed :]))
-        self.loss_low[near], self.loss_high[near] = goal.interval(
+        low, high = goal.interval(
             training[:, near], test_side[:, near], self.reach[near], self._pad[near], self._blurred[near], single=True
         )
+        self._enter_losses(near, low, high)
 
     def alive(self) -> np.ndarray:
         """Lines that can still be the best: highest score, then smallest log loss."""
         f = self.geometry.fixed
         best = self.low[f:].max()
-        lines = f + np.flatnonzero(self.high[f:] >= best - SCORE_TIE)
+        lines = f + np.flatnonzero((self.high[f:] >= best - SCORE_TIE) & ~self.out[f:])
         if len(lines) == 1:
             return lines
         level = lines[self.high[lines] <= best + SCORE_TIE]
@@ -180,12 +183,33 @@ class Sieve:
         low, high = float(self.loss_low[line]), float(self.loss_high[line])
         return (low + high) / 2, (high - low) / 2
 
-    def sift(self, lines: np.ndarray) -> None:
-        """A chord step in float32 for each of these lines, to judge them more closely."""
-        block = max(1, SIFT_BLOCK // (len(self.margins) + len(self.fake)))
-        for start in range(0, len(lines), block):
-            self._sift_block(lines[start : start + block])
-        self.siftings += len(lines)
+    def sift(self, lines: np.ndarray) -> np.ndarray:
+        """A chord step in float32 for each of these lines, likely ones first, to judge them more closely.
+
+        Returns the lines that can still be the best. Lines that cannot any more by the time it is their turn take no
+        step, and nothing is kept of lines that are out.
+        """
+        order = np.lexsort((self.geometry.index[lines], self.loss_high[lines], -self.value[lines]))
+        waiting = lines[order]
+        block, few = max(1, SIFT_BLOCK // (len(self.margins) + len(self.fake))), FEW
+        while len(waiting):
+            count = min(block, few)
+            self._sift_block(np.sort(waiting[:count]))
+            self.siftings += len(waiting[:count])
+            alive = self.alive()
+            self._forget(alive)
+            waiting = waiting[count:]
+            waiting = waiting[np.isin(waiting, alive)]
+            few = len(waiting)
+        return alive
+
+    def _forget(self, alive: np.ndarray) -> None:
+        """Lines that are out stay out, whatever the others turn out to be; their intervals stay, their state goes."""
+        self.out[:] = True
+        self.out[alive] = False
+        for line in self.sifted.keys() - set(alive.tolist()):
+            del self.sifted[line]
+            self.reach[line] = np.inf
 
     def _sift_block(self, lines: np.ndarray) -> None:
         g, f32 = self.geometry, self._single
@@ -223,8 +247,8 @@ class Sieve:
         better = np.where(lost, decrement < self.decrement[lines], reach < self.reach[lines])
         for i in np.flatnonzero(better):
             line = int(lines[i])
-            total = moved[i] + self.sifted[line].moved if line in self.sifted else moved[i]
-            self.sifted[line] = Sifted(M[i], p[i], after[i], test[i], total)
+            total = moved[i] + self.sifted[line].moved if line in self.sifted else moved[i].copy()
+            self.sifted[line] = Sifted(M[i].copy(), after[i].copy(), test[i].copy(), total)
         self.stuck[lines] = np.where(lost, decrement > self.decrement[lines] / 1.1, reach > self.reach[lines] / 2)
         kept = lines[better]
         self.reach[kept], self.decrement[kept], self._blurred[kept] = reach[better], decrement[better], blurred[better]
@@ -248,38 +272,41 @@ class Sieve:
         test += f32["test"]
         for i, line in enumerate(lines):
             if (state := self.sifted.get(int(line))) is not None:
-                M[i], p[i], R[i], test[i] = state.margins, state.p, state.residual, state.test
+                M[i], R[i], test[i] = state.margins, state.residual, state.test
+                p[i] = sigmoid(state.margins.copy())
         return M, p, R, test
 
     def _judge(self, lines: np.ndarray, test: np.ndarray, pad: np.ndarray) -> None:
         """Score intervals from test margins known up to reach · ‖x‖ + pad."""
         if not len(lines):
             return
-        self._pad[lines] = pad
-        self.loss_low[lines], self.loss_high[lines] = -np.inf, np.inf
+        self._pad[lines], self._unjudged[lines] = pad, True
         known = np.isfinite(self.reach[lines])
+        low, high = np.zeros(len(lines)), np.ones(len(lines))
         if self.score == "accuracy":
-            self._judge_accuracy(lines, test)
+            self.value[lines], low, high = self._accuracy(lines, test)
+            low[~known], high[~known] = 0.0, 1.0
         elif known.any():
             error = self.reach[lines[known], None] * self.root + pad[known, None]
-            self.value[lines[known]], self.low[lines[known]], self.high[lines[known]] = score_interval(
+            self.value[lines[known]], low[known], high[known] = score_interval(
                 self.score, test[known].astype(np.float64), error, self.fake
             )
-        self.low[lines[~known]], self.high[lines[~known]] = 0.0, 1.0
+        self.low[lines] = np.maximum(self.low[lines], low)
+        self.high[lines] = np.minimum(self.high[lines], high)
         settled = lines[self.exact[lines]]
         if len(settled):
             values = SCORES[self.score](test[self.exact[lines]], self.fake)
             self.value[settled] = self.low[settled] = self.high[settled] = values
 
-    def _judge_accuracy(self, lines: np.ndarray, test: np.ndarray) -> None:
+    def _accuracy(self, lines: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As :func:`score_interval` does, in as few passes as possible: this runs for every candidate of every step."""
         n = len(self.fake)
         right = test * self._side
-        self.value[lines] = np.count_nonzero(right > 0, axis=1) / n
-        error = np.multiply.outer(self.reach[lines].astype(np.float32) * np.float32(1.0001), self._single["root"])
+        value = np.count_nonzero(right > 0, axis=1) / n
+        reach = np.minimum(self.reach[lines], 1e30).astype(np.float32) * np.float32(1.0001)
+        error = np.multiply.outer(reach, self._single["root"])
         error += self._pad[lines].astype(np.float32)[:, None] + np.float32(1e-12)
-        self.low[lines] = np.count_nonzero(right > error, axis=1) / n
-        self.high[lines] = np.count_nonzero(right >= -error, axis=1) / n
+        return value, np.count_nonzero(right > error, axis=1) / n, np.count_nonzero(right >= -error, axis=1) / n
 
     def goal(self) -> LossGoal:
         """Bounds on log losses, made when they are first needed."""
@@ -289,7 +316,7 @@ class Sieve:
 
     def _judge_loss(self, lines: np.ndarray) -> None:
         """Loss intervals of lines that have none yet and whose optimum is not arbitrarily far."""
-        lines = lines[np.isinf(self.loss_high[lines]) & np.isfinite(self.reach[lines])]
+        lines = lines[self._unjudged[lines] & np.isfinite(self.reach[lines])]
         block = max(1, SCREEN_BLOCK // len(self.margins))
         for start in range(0, len(lines), block):
             self._bound_loss(lines[start : start + block])
@@ -297,7 +324,13 @@ class Sieve:
     def _bound_loss(self, lines: np.ndarray) -> None:
         a, goal = self.geometry.A[lines], self.goal()
         _, p, R, test = self._state(lines, a, self.geometry.B[lines])
-        self.loss_low[lines], self.loss_high[lines] = goal.interval(
+        low, high = goal.interval(
             goal.training_side(lines, p, R, a), goal.test_side(test),
             self.reach[lines], self._pad[lines], self._blurred[lines], single=True,
         )  # fmt: skip
+        self._enter_losses(lines, low, high)
+
+    def _enter_losses(self, lines: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        self.loss_low[lines] = np.maximum(self.loss_low[lines], low)
+        self.loss_high[lines] = np.minimum(self.loss_high[lines], high)
+        self._unjudged[lines] = False
