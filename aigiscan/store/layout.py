@@ -53,7 +53,7 @@ HEADS_CHUNK_ROWS = 512
 #: entries of a table that are read or written at once
 TABLE_BLOCK = 1024
 #: bytes of a channel that are read or written at once
-CHANNEL_BLOCK = 1 << 20
+CHANNEL_BLOCK = 256 << 10
 METADATA_CACHE = 128 << 10
 #: (table, column, first, last + 1) → entries: numbers, or bytes as an object or S array
 ColumnReader = Callable[[str, str, int, int], np.ndarray]

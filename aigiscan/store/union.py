@@ -85,7 +85,7 @@ def unite(parts: Sequence[Part]) -> Union:
         counts = {table: parts[0].count(table) for table in layout.TABLES}
         return Union(
             parts,
-            {t: np.zeros(n, dtype=np.int32) for t, n in counts.items()},
+            {t: np.broadcast_to(np.int32(0), n) for t, n in counts.items()},  # no memory
             {t: np.arange(n, dtype=np.int32) for t, n in counts.items()},
         )
     tables = list(layout.TABLES)
@@ -126,7 +126,7 @@ def write_union(
     """Write a union as one file; the same content gives the same bytes, however it was cut into parts.
 
     keep_dropped: whether removals are remembered (needed unless the union is everything the store has).
-    Memory: some thousand entries of a column, or about a megabyte of a channel.
+    Memory: some thousand entries of a column, or a megabyte of a channel at most, plus eight bytes per entry.
     """
     n = union.count(layout.ROWS)
     with replacing(target, tmp_folder) as tmp, DeferringFile(tmp) as disk, layout.new_file(disk) as file:

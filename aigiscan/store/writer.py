@@ -127,8 +127,11 @@ class StoreWriter:
                 "use the same options (--heads) or another store"
             )
 
-    def _finished_rows(self) -> np.ndarray:
+    def _finished_rows(self) -> np.ndarray | None:
+        """Rows that an uninterrupted run left; None: all."""
         assert self.store is not None
+        if all(self._session.is_finished(file) for file in self.store.files):
+            return None
         union = self.store._union
         finished = [i for i, p in enumerate(union.parts) if self._session.is_finished(p.path)]
         return np.flatnonzero(np.isin(union.part[layout.ROWS], finished))
