@@ -128,7 +128,12 @@ def time_precisions(device: torch.device, module: torch.nn.Module, batch: torch.
 def _seconds(module: torch.nn.Module, data: torch.Tensor, device: torch.device) -> float:
     import torch
 
-    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type, lambda: None)
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # not always the current one
+        elif device.type == "mps":
+            torch.mps.synchronize()
+
     wait()
     start = time.perf_counter()
     module(data)

@@ -152,12 +152,18 @@ class OpenClipEncoder(Encoder):
         raw = torch.from_numpy(np.stack(list(inputs)))
         on_gpu = self.device.type == "cuda"
         raw = (raw.pin_memory() if on_gpu else raw).to(self.device, non_blocking=on_gpu)
-        mean, std = (
-            torch.tensor(self.source.preprocess[key], dtype=torch.float32, device=self.device).reshape(1, 3, 1, 1)
-            for key in ("mean", "std")
-        )
+        mean, std = self._mean_and_std
         scaled = raw.float().div_(255).sub_(mean).div_(std).to(torch_dtype(self.precision))
         return scaled.contiguous(memory_format=torch.channels_last) if on_gpu else scaled
+
+    @cached_property
+    def _mean_and_std(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the preprocessing, on the device: a copy for every batch would make a GPU wait."""
+        import torch
+
+        values = (torch.tensor(self.source.preprocess[key], dtype=torch.float32) for key in ("mean", "std"))
+        mean, std = (value.reshape(1, 3, 1, 1).to(self.device) for value in values)
+        return mean, std
 
     # Model
 
@@ -194,6 +200,8 @@ class OpenClipEncoder(Encoder):
     @cached_property
     def model(self) -> Any:
         """The model on its device, weights cast to the precision; the final norm and projection kept in float32."""
+        import torch
+
         with self._lock:
             model: Any = self._float_model
             if self._is_transformer:
@@ -206,6 +214,8 @@ class OpenClipEncoder(Encoder):
                 vision = self.source.config["vision_cfg"]
                 self._tower = VisionTower(model.visual, vision, self.options, self.device, attend)
             model = model.to(device=self.device, dtype=torch_dtype(self.precision))
+            if self.device.type == "cuda":  # as the pixels are; else every convolution turns its weights first
+                model = model.to(memory_format=torch.channels_last)
             del self._float_model
             return model
 
