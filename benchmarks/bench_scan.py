@@ -4,7 +4,9 @@
 
 1. JPEG files → rows through the runner, against ``encoder.encode`` alone on inputs that were prepared before
    (ViT-L/14, random weights; want >= 0.95). Each round runs both; the figure is the median ratio.
-2. Files decoded and prepared per second by threads (what the runner uses), by as many processes, and by one thread.
+2. Files decoded and prepared per second by threads (what the runner uses), by as many processes, and by one thread; and
+   processor time per file, and per file of 8x8 pixels: what is left there is Python under the interpreter lock (and
+   the resizing to the encoder's input, which is not), the bound of threads on a machine of many cores.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 
 from bench_encoders import jpeg_files, random_weights
 from bench_store import Result, markdown
+from PIL import Image
 
 from aigiscan.encoders import Encoder, EncoderOptions, create_encoder
 from aigiscan.images.decode import decode
@@ -75,7 +78,23 @@ def loaders(files: Sequence[str], rounds: int, name: str = "lite") -> Result:
             for way, times in zip(ways, found.values(), strict=True):
                 times.append(seconds(way))
     rates = {f"{key}, images/s": round(len(files) / statistics.median(times), 1) for key, times in found.items()}
-    return {"measure": f"decode and prepare 500x375 JPEG files ({name})", **rates}
+    tiny = Path(files[0]).with_name("tiny.jpg")
+    Image.new("RGB", (8, 8)).save(tiny)
+    small = statistics.median(processor_time(partial(loader.load, ImageRecord(str(tiny)))) for _ in range(300))
+    whole = statistics.median(processor_time(partial(loader.load, record)) for record in records[:100])
+    return {
+        "measure": f"decode and prepare 500x375 JPEG files ({name})",
+        **rates,
+        "processor time per file, ms": round(1e3 * whole, 2),
+        "the same of 8x8 pixels, ms": round(1e3 * small, 2),
+    }
+
+
+def processor_time(work: Callable[[], object]) -> float:
+    """Processor seconds of one call in this thread."""
+    start = time.thread_time()
+    work()
+    return time.thread_time() - start
 
 
 def main() -> None:
