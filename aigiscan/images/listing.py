@@ -15,10 +15,10 @@ from typing import IO
 from aigiscan.errors import InputError
 from aigiscan.images.records import ImageRecord
 
-#: records sorted in memory at once (1 MB); a listing of no more than these never touches the disk
-RUN = 4096
-#: records read at once of each run that is merged; a million images are 245 runs
-BLOCK = 64
+#: records sorted in memory at once (half a MB); a listing of no more than these never touches the disk
+RUN = 2048
+#: records read at once of each run that is merged; a million images are 489 runs
+BLOCK = 32
 
 
 _FIELDS = fields(ImageRecord)

@@ -18,8 +18,8 @@ from aigiscan.errors import StoreError
 from aigiscan.store import layout
 from aigiscan.store.files import DeferringFile, replacing
 
-#: bytes of chunks kept per channel at most while neighbouring rows are asked for: two rows of chunks, if they fit (one
-#: of all heads of a ViT-L/14 is 25 MB)
+#: bytes of chunks kept per channel at most while neighbouring rows are asked for: one row of chunks, if it fits (that of
+#: all heads of a ViT-L/14 is 25 MB)
 LOOKUP_CACHE = 32 << 20
 #: for those who pass once: room for a few chunks, or HDF5 would read parts of a chunk row by row (ten times slower)
 PASSING_CACHE = 256 << 10
@@ -155,7 +155,7 @@ class Part:
         if not dataset.chunks:
             return dataset
         row_bytes = int(np.prod(self.specs[name].shape)) * dataset.dtype.itemsize
-        size = min(self._chunk_cache, 2 * dataset.chunks[0] * row_bytes)
+        size = min(self._chunk_cache, dataset.chunks[0] * row_bytes * 9 // 8)
         del dataset  # HDF5 takes the size of a cache at the first opening alone
         access = h5p.create(h5p.DATASET_ACCESS)
         slots = 10007 if size > PASSING_CACHE else 521

@@ -18,7 +18,7 @@ from aigiscan.store.files import DeferringFile, replacing
 from aigiscan.store.part import Part
 
 #: paths read at once of each part that is merged
-_ENTRIES = 128
+_ENTRIES = 64
 
 
 @dataclass(frozen=True, slots=True)
