@@ -18,8 +18,8 @@ from aigiscan.errors import StoreError
 from aigiscan.store import layout
 from aigiscan.store.files import DeferringFile, replacing
 
-#: bytes of chunks kept per channel at most while neighbouring rows are asked for: one row of chunks, if it fits (that of
-#: all heads of a ViT-L/14 is 25 MB)
+#: bytes of chunks kept per channel at most while neighbouring rows are asked for: one row of chunks, if it fits (all
+#: heads of a ViT-L/14: 25 MB)
 LOOKUP_CACHE = 32 << 20
 #: for those who pass once: room for a few chunks, or HDF5 would read parts of a chunk row by row (ten times slower)
 PASSING_CACHE = 256 << 10

@@ -17,7 +17,7 @@ from aigiscan.store.union import unite, write_union
 # Parts of a running session are merged, sixteen to one: millions of images then leave dozens of files, not thousands.
 FAN_IN = 16
 # Parts kept open: they follow each other in the order of paths.
-AT_ONCE = 2
+AT_ONCE = 1
 
 
 class Session:
