@@ -63,7 +63,6 @@ class _Job:
     sets: tuple[tuple[int, ...], ...]
     data: HeadData
     options: SearchOptions
-    threads: int
 
 
 def head_factors(store: EmbeddingStore) -> np.ndarray:
@@ -173,12 +172,9 @@ def _rank(scores: Sequence[HeadScore]) -> list[int]:
 def _judge(
     sets: Sequence[tuple[int, ...]], data: HeadData, options: SearchOptions, jobs: int, scheduler: str
 ) -> list[HeadScore]:
-    import os
-
     lots = 1 if jobs == 1 and not scheduler else max(1, min(len(sets), 4 * max(jobs, 4)))
     pieces = [tuple(sets[i] for i in part) for part in np.array_split(np.arange(len(sets)), lots) if len(part)]
-    threads = 0 if scheduler else max(1, (os.cpu_count() or 1) // max(1, jobs))
-    tasks = [_Job(piece, data, options, threads) for piece in pieces]
+    tasks = [_Job(piece, data, options) for piece in pieces]
     return [score for scores in run_jobs(score_sets, tasks, jobs=jobs, scheduler=scheduler) for score in scores]
 
 
@@ -188,7 +184,8 @@ def score_sets(job: _Job) -> list[HeadScore]:
 
     data, options = job.data, job.options
     out = []
-    with threadpool_limits(job.threads or None, user_api="blas"):
+    # Several BLAS threads gain nothing on so few columns, and wait for each other for minutes where a core is busy.
+    with threadpool_limits(1, user_api="blas"):
         for members in job.sets:
             X = np.concatenate([data.X[i] for i in members], axis=1).astype(np.float64)
             T = np.concatenate([data.T[i] for i in members], axis=1).astype(np.float64)
