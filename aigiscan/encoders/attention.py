@@ -85,16 +85,21 @@ def head_outputs(attention: Any, x: torch.Tensor, attend: Attend, wanted: slice 
     """Tokens after the first norm [b, t, D] → outputs of all heads, side by side, of the wanted tokens [b, t', D]."""
     import torch
 
-    weight, bias = attention.in_proj_weight, attention.in_proj_bias
-    width = weight.shape[1]
+    weight, bias, width = attention.in_proj_weight, attention.in_proj_bias, x.shape[-1]
+
+    def apart(out: torch.Tensor) -> torch.Tensor:
+        """[b, t, n * D] → [n, b, h, t, dh]"""
+        return out.reshape(*out.shape[:2], -1, attention.num_heads, width // attention.num_heads).permute(2, 0, 3, 1, 4)
 
     def project(tokens: torch.Tensor, first: int, last: int) -> torch.Tensor:
         """Queries (0), keys (1) and values (2) from ``first`` to ``last``: [last - first, b, h, t, dh]."""
         part = slice(first * width, last * width)
-        out = torch.nn.functional.linear(tokens, weight[part], None if bias is None else bias[part])
-        return out.reshape(*out.shape[:2], last - first, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+        return apart(torch.nn.functional.linear(tokens, weight[part], None if bias is None else bias[part]))
 
-    if wanted == ALL:
+    if weight is None:  # packed (aigiscan.encoders.packed)
+        q, k, v = apart(attention.in_proj(x))
+        q = q[:, :, wanted]
+    elif wanted == ALL:
         q, k, v = project(x, 0, 3)
     else:
         (q,), (k, v) = project(x[:, wanted], 0, 1), project(x, 1, 3)

@@ -214,6 +214,11 @@ class OpenClipEncoder(Encoder):
                 vision = self.source.config["vision_cfg"]
                 self._tower = VisionTower(model.visual, vision, self.options, self.device, attend)
             model = model.to(device=self.device, dtype=torch_dtype(self.precision))
+            if self.precision == "bf16" and self.device.type == "cpu" and self._is_transformer:
+                from aigiscan.encoders.packed import pack
+
+                # The last layer is run for few tokens.
+                pack(self._tower.blocks[:-1], CPU_BATCH * (rows * columns + 1))
             if self.device.type == "cuda":  # as the pixels are; else every convolution turns its weights first
                 model = model.to(memory_format=torch.channels_last)
             del self._float_model

@@ -12,7 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_clip import pictures, save_model, tiny_config
 
-from aigiscan.encoders import EncoderOptions, attention, create_encoder
+from aigiscan.encoders import EncoderOptions, attention, create_encoder, packed
 from aigiscan.encoders.attention import ALL, by_products, choose_attention, fused, through_block
 
 CPU = torch.device("cpu")
@@ -80,3 +80,34 @@ def test_either_attention_is_close_to_float32(
     x, y = exact.encode(inputs)["embedding"], fast.encode(inputs)["embedding"]
     cosine = (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
     assert cosine.min() > 0.999
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_packed_layers_change_nothing_but_rounding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    if there and not packed.usable():
+        pytest.skip("this torch or processor has no packed products")
+    name, _ = save_model(tmp_path, tiny_config())
+    options = EncoderOptions(device="cpu", precision="bf16", heads=True)
+    ours = create_encoder(name, options)
+    if not there:
+        monkeypatch.setattr(packed, "usable", lambda: False)
+    kinds = {type(block.attn.out_proj).__name__ for block in ours.tower.blocks[:-1]}
+    assert kinds == ({"PackedLinear"} if there else {"Linear"})
+    monkeypatch.setattr(packed, "usable", lambda: False)
+    plain = create_encoder(name, options)
+    inputs = [ours.prepare(i) for i in pictures(5)]
+    a, b = ours.encode(inputs), plain.encode(inputs)
+    for channel in a:
+        x, y = a[channel].reshape(5, -1), b[channel].reshape(5, -1)
+        cosine = (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+        assert cosine.min() > 0.9999, channel
+
+
+def test_operators_that_are_missing_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(packed, "PackedLinear", refuse)
+    assert not packed.usable()
