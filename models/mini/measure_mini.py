@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mini_evaluate import accuracies, is_clear, pair_scores, photographs_kept_out
+from mini_evaluate import PAIRS, accuracies, is_clear, pair_scores, photographs_kept_out
 from mini_photos import Cache, held_out_sources, open_cache
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
@@ -50,7 +50,10 @@ def words(encoder: Encoder, cache: Cache, held: set[str], limit: int) -> dict[st
     pictures = [Image.fromarray(cache.picture(p)) for p in photographs_kept_out(cache, held, limit)]
     scores = pair_scores(pictures, lambda images: embed_images(encoder, images), lambda t: encoder.encode_text(t))
     clear = np.array([is_clear(picture) for picture in pictures])
+    blurred = embed_images(encoder, [PAIRS["blur"].treat(picture, i) for i, picture in enumerate(pictures)])
+    upscaled = encoder.encode_text([PAIRS["upscaled"].says_treated, PAIRS["upscaled"].says_contrary])
     return {
+        "blurred_called_upscaled": round(float((blurred @ (upscaled[0] - upscaled[1]) > 0).mean()), 3),
         "all": {"photographs": len(pictures), **_rounded(accuracies(scores))},
         "clear": {"photographs": int(clear.sum()), **_rounded(accuracies(scores, clear))},
     }
@@ -100,8 +103,16 @@ def probe(encoder: Encoder, data: Path, cache: Cache, held: set[str]) -> dict[st
     seen = np.array([p.source not in held for p in cache.photos])
     scores = fit_probe(X[seen], y[seen], sources[seen]).decision_function(X[unseen])
     clean = per_generator(scores, y[unseen], sources[unseen])
+    text = encoder.encode_text(["an ai generated photo", "a real photo"])
+    said = X @ (text[0] - text[1]) / np.linalg.norm(X, axis=1)
     return {
         "equalization": EQUALIZATION,
+        "zero_shot": {
+            "auc_seen": round(float(auc(y[seen], said[seen])), 3),
+            "auc_never_seen": round(float(auc(y[unseen], said[unseen])), 3),
+            "photographs_called_real_never_seen": round(float((said[unseen & (y == 0)] < 0).mean()), 3),
+            "generated_called_generated_never_seen": round(float((said[unseen & (y == 1)] > 0).mean()), 3),
+        },
         "folds_mean_auc": round(float(np.mean([v[0] for v in folds.values()])), 3),
         "folds_mean_recall_at_5_percent": round(float(np.mean([v[1] for v in folds.values()])), 3),
         "folds_auc_recall_n": folds,

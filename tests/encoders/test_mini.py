@@ -100,34 +100,33 @@ def test_words_that_training_never_used_say_nothing(mini):
 
 def test_blurred(mini, photographs):
     blurred = [perturb.gaussian_blur(p, 2.0) for p in photographs]
-    assert share_of_right_answers(mini, blurred, photographs, "a blurry photo", "a sharp photo") >= 0.9
+    assert share_of_right_answers(mini, blurred, photographs, "a blurry photo", "a sharp photo") >= 0.95
 
 
 def test_grey(mini, photographs):
     grey = [p.convert("L").convert("RGB") for p in photographs]
-    assert share_of_right_answers(mini, grey, photographs, "a black and white photo", "a colour photo") >= 0.9
+    assert share_of_right_answers(mini, grey, photographs, "a black and white photo", "a colour photo") >= 0.95
 
 
 def test_noisy(mini, photographs):
     noisy = [perturb.gaussian_noise(p, 0.01, i) for i, p in enumerate(photographs)]
-    assert share_of_right_answers(mini, noisy, photographs, "a noisy photo", "a clean photo") >= 0.9
+    assert share_of_right_answers(mini, noisy, photographs, "a noisy photo", "a clean photo") >= 0.95
 
 
 def test_compressed(mini, photographs):
     low, high = [perturb.jpeg(p, 10) for p in photographs], [perturb.jpeg(p, 95) for p in photographs]
-    assert share_of_right_answers(mini, low, high, "a heavily compressed photo", "a high quality photo") >= 0.75
+    assert share_of_right_answers(mini, low, high, "a heavily compressed photo", "a high quality photo") >= 0.95
 
 
 def test_dark(mini, photographs):
     dark = [p.point(lambda v: v * 0.3) for p in photographs]
     bright = [p.point(lambda v: 255 - (255 - v) * 0.35) for p in photographs]
-    assert share_of_right_answers(mini, dark, bright, "a dark photo", "a bright photo") >= 0.9
+    assert share_of_right_answers(mini, dark, bright, "a dark photo", "a bright photo") >= 0.95
 
 
 def test_upscaled(mini, photographs):
     up = [perturb.resize(p, 4.0) for p in photographs]
-    # half of the pieces show the background of a flower, which is out of focus and looks enlarged as it is
-    assert share_of_right_answers(mini, up, photographs, "an upscaled photo", "a photo at native resolution") >= 0.75
+    assert share_of_right_answers(mini, up, photographs, "an upscaled photo", "a photo at native resolution") >= 0.95
 
 
 def test_card_has_figures_and_limits():
