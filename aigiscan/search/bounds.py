@@ -1,6 +1,6 @@
 """Pieces of the search over candidates: the logistic function, the bounds, and the length of a step.
 
-Derived in :mod:`aigiscan.search.candidates`; rows of the arrays are candidates, columns are images.
+Derived in :mod:`aigiscan.search.sieve`; rows of the arrays are candidates, columns are images.
 """
 
 from __future__ import annotations

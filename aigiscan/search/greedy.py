@@ -1,7 +1,7 @@
 """Greedy removal of components: at every step the one whose removal is best for transfer (paper, section 4 and A.4).
 
 The order and the scores are those of one converged logistic regression per candidate; see
-:mod:`aigiscan.search.candidates` for why not every candidate has to be fitted to know that.
+:mod:`aigiscan.search.sieve` for why not every candidate has to be fitted to know that.
 """
 
 from __future__ import annotations
