@@ -3,8 +3,8 @@
     python benchmarks/check_search.py [--d 768] [--steps 300 450 600 700]
 
 The data of bench_search.py. The search runs to its end; then, after so many removals, every remaining column is left
-out in turn, fitted to convergence (Newton in float64) and judged by the stated rule: best score, then smallest log loss,
-then lowest column. Ends with code 1 if any step differs. The tests do this for every step at d ≤ 48.
+out in turn, fitted to convergence (Newton in float64) and judged by the stated rule: best score, then smallest log
+loss, then lowest column. Ends with code 1 if any step differs. The tests do this for every step at d ≤ 48.
 """
 
 from __future__ import annotations
