@@ -18,7 +18,7 @@ from aigiscan.images.records import ImageRecord
 #: records sorted in memory at once (half a MB); a listing of no more than these never touches the disk
 RUN = 2048
 #: records read at once of each run that is merged; a million images are 489 runs
-BLOCK = 32
+BLOCK = 16
 
 
 _FIELDS = fields(ImageRecord)

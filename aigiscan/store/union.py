@@ -89,7 +89,7 @@ def unite(parts: Sequence[Part]) -> Union:
             {t: np.arange(n, dtype=np.int32) for t, n in counts.items()},
         )
     tables = list(layout.TABLES)
-    chosen = {name: (array("i"), array("i")) for name in tables}  # part and place in it, eight bytes an entry
+    chosen = {name: (array("H"), array("i")) for name in tables}  # part and place in it, six bytes an entry
     entries = heapq.merge(*(_entries(p, k, t, name) for k, p in enumerate(parts) for t, name in enumerate(tables)))
     before: tuple[bytes, int, int, int] | None = None
     for entry in chain(entries, [None]):
@@ -101,7 +101,7 @@ def unite(parts: Sequence[Part]) -> Union:
         before = entry
     return Union(
         parts,
-        {name: np.frombuffer(part, dtype=np.int32) for name, (part, _) in chosen.items()},
+        {name: np.frombuffer(part, dtype=np.uint16) for name, (part, _) in chosen.items()},
         {name: np.frombuffer(local, dtype=np.int32) for name, (_, local) in chosen.items()},
     )
 
@@ -126,7 +126,7 @@ def write_union(
     """Write a union as one file; the same content gives the same bytes, however it was cut into parts.
 
     keep_dropped: whether removals are remembered (needed unless the union is everything the store has).
-    Memory: some thousand entries of a column, or a megabyte of a channel at most, plus eight bytes per entry.
+    Memory: some thousand entries of a column, or a megabyte of a channel at most, plus six bytes per entry.
     """
     n = union.count(layout.ROWS)
     with replacing(target, tmp_folder) as tmp, DeferringFile(tmp) as disk, layout.new_file(disk) as file:
