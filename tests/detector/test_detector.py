@@ -257,6 +257,23 @@ def test_continued_training_takes_in_a_second_data_set(fitted: Detector) -> None
     assert result.detector.card.training["continued_from"]["digest"] == fitted.card.training["digest"]
 
 
+def test_fit_guards_every_photo_source() -> None:
+    """One source whose photographs look generated: all four sources count, and it alone sets the threshold."""
+    table = planted()
+    odd = table.sources == "cam3"
+    table.channels["embedding"][odd] += np.float32(0.7) * np.isin(np.arange(12), [5, 7])
+    result = fit(table, SETTINGS)
+    calibration = result.detector.calibration
+    assert calibration.guard.sources == 4
+    assert result.detector.card.thresholds["by_source"]["sources"] == 4
+    unguarded = replace(calibration, guard=type(calibration.guard)())
+    assert calibration.threshold_ai > unguarded.threshold_ai
+    scores = result.held_out[:, 0]
+    assert np.mean(scores[odd] > unguarded.threshold_ai) > 0.05
+    for source in ("cam0", "cam1", "cam2", "cam3"):
+        assert np.mean(scores[table.sources == source] > calibration.threshold_ai) <= 0.05
+
+
 def test_grid_of_the_paper_is_tuned_on_left_out_sources() -> None:
     """The best setting is about as good as the best possible rule (x5 + x7 > gap) on the very same pictures.
 

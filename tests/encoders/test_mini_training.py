@@ -241,9 +241,9 @@ def test_patch_embedding_starts_whitened(code, cache):
     assert ((out[:, :100].std(0) > 0.7) & (out[:, :100].std(0) < 1.4)).all()
 
 
-def run(code, data, cache_folder, out, steps):
+def run(code, data, cache_folder, out, steps, frames=0):
     paths = ["--data", str(data), "--out", str(out), "--cache", str(cache_folder)]
-    sizes = ["--pairs", "2", "--singles", "2", "--tokens", "6", "--frames", "0"]
+    sizes = ["--pairs", "2", "--singles", "2", "--tokens", "6", "--frames", str(frames)]
     limits = ["--samples", "1000000", "--minutes", "1000"]
     arguments = code.train_mini.options([*paths, *sizes, *limits, "--precision", "fp32", "--workers", "0"])
     trainer = code.train_mini.Trainer(arguments)
@@ -262,10 +262,24 @@ def test_resumed_run_equals_an_uninterrupted_one(code, data, tmp_path):
         torch.testing.assert_close(resumed.master[name], value, rtol=1e-5, atol=1e-6)
 
 
-def test_export_is_a_model_of_open_clip(code, data, tmp_path):
+def test_export_is_a_model_of_open_clip(code, data, tmp_path, monkeypatch):
+    from safetensors.torch import load_file
+
     from aigiscan.encoders import EncoderOptions, create_encoder
 
-    run(code, data, tmp_path, tmp_path / "run", 1)
+    def pool(cache, photos, folder, seed):
+        rng = np.random.default_rng(seed)
+        count = len(photos) * code.mini_teacher.VARIANTS
+        frames = rng.integers(0, 256, (count, 224, 224, 3), dtype=np.uint8)
+        targets = rng.standard_normal((count, 5)).astype(np.float32)
+        return code.mini_teacher.Pool(frames, np.full(count, 75), np.ones(count), targets)
+
+    monkeypatch.setattr(code.train_mini, "open_pool", pool)
+    trainer, losses = run(code, data, tmp_path, tmp_path / "run", 2, frames=2)
+    assert set(losses[0]) == {"captions", "distillation"} and trainer.samples == 2 * (6 + 2)
+    head = code.mini_model.TEACHER_HEAD
+    assert trainer.master[f"{head}.weight"].shape == (5, 256)
+    assert not any(name.startswith(head) for name in load_file(tmp_path / "run" / "export" / "weights.safetensors"))
     encoder = create_encoder(f"open_clip:local-dir:{tmp_path / 'run' / 'export'}", EncoderOptions(precision="fp32"))
     x = encoder.encode([encoder.prepare(Image.new("RGB", (300, 260), (200, 30, 30)))])["embedding"]
     text = encoder.encode_text(["blurry", "zeppelin", "quantum"])
