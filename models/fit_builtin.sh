@@ -11,7 +11,7 @@ aigiscan embed "$data" -o "$stores/square224.h5" --encoder lite+spam --precision
 aigiscan fit "$stores/limit512.h5" "$stores/square224.h5" -o models/builtin --C 0.001 --seed 0 --name builtin \
   --grade "demonstration grade" \
   --description "a linear probe on lite+spam features; try it, then fit your own" \
-  --limit "Misses about half of the pictures of generators it has not seen at 5 % false alarms; see metrics.held_out." \
+  --limit "Misses more than half of the pictures of generators it has not seen at 5 % false alarms; see metrics.held_out." \
   --limit "On a photo source that was left out it flags more than promised; see metrics.achieved for the worst one." \
   --limit "Fitted on 1,616 generated pictures of 62 generators up to 2025 and 860 photographs of 41 sources." \
   --limit "It knows nothing of edited photographs, paintings, scans, screenshots or rendered graphics as such."
