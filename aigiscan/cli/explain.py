@@ -45,7 +45,7 @@ def explain(
 ) -> None:
     """Say why: weights in words, a score taken apart into heads and patches, the nearest known images."""
     from aigiscan.explain.words import read_phrases
-    from aigiscan.explain.write import make_folder
+    from aigiscan.files import make_folder
 
     texts = read_phrases(phrases)
     if output is not None:
@@ -173,7 +173,7 @@ def _explain_images(
 
 
 def _show_explanation(explanation: Explanation) -> None:
-    from aigiscan.explain.explanation import printable
+    from aigiscan.text import printable
 
     path = printable(explanation.path)
     if explanation.error:

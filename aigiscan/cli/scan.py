@@ -137,7 +137,7 @@ class _Source:
     def skip(self, printed_paths: Iterable[str]) -> None:
         """Leave out what a cut report already holds."""
         from aigiscan.images.listing import Listing
-        from aigiscan.reports.writers import printable
+        from aigiscan.text import printable
 
         self.done = set(printed_paths)
         self.records = Listing(record for record in self.records if printable(record.path) not in self.done)
@@ -148,7 +148,7 @@ class _Source:
         """Encoded images in sorted path order: stores first, then files."""
         from aigiscan.detector.stored import encoded_from_store
         from aigiscan.embedding import EmbedSettings, encode
-        from aigiscan.reports.writers import printable
+        from aigiscan.text import printable
 
         for path in self.stores:
             for row in encoded_from_store(detector, path):
@@ -187,7 +187,7 @@ def _destination(output: Path | None, report_format: str, resume: bool, source: 
 
 
 def _show(rows: list[Verdict]) -> None:
-    from aigiscan.reports.writers import printable
+    from aigiscan.text import printable
 
     def cell(value: float | None) -> str:
         return "" if value is None else f"{value:.3f}"
@@ -201,7 +201,7 @@ def _show(rows: list[Verdict]) -> None:
 
 def _summarise(counts: Counter[str], failures: list[Verdict], seconds: float) -> None:
     from aigiscan.detector.verdict import VERDICT_UNREADABLE, VERDICTS
-    from aigiscan.reports.writers import printable
+    from aigiscan.text import printable
 
     total = sum(counts.values())
     parts = ", ".join(f"{counts[v]} {v}" for v in VERDICTS)

@@ -26,8 +26,8 @@ def embed_labelled(
     from aigiscan.detector.table import table_from_rows
     from aigiscan.images.equalize import Equalization
     from aigiscan.images.labels import find_labelled
-    from aigiscan.reports.writers import printable
     from aigiscan.runner import run
+    from aigiscan.text import printable
 
     records = find_labelled(path)
     equalization = Equalization.parse(equalize) if equalize else None

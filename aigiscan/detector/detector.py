@@ -18,6 +18,7 @@ from aigiscan.detector.card import WEIGHTS_NAME, Card, read_card
 from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNREADABLE, Verdict
 from aigiscan.errors import DetectorError
 from aigiscan.features.views import FeatureView, view_from_saved
+from aigiscan.files import reason
 
 if TYPE_CHECKING:
     from aigiscan.encoders.base import Encoder
@@ -62,7 +63,7 @@ class Detector:
         try:
             raw = (folder / WEIGHTS_NAME).read_bytes()
         except OSError as error:
-            raise DetectorError(f"{folder / WEIGHTS_NAME} cannot be read: {error.strerror}") from error
+            raise DetectorError(f"{folder / WEIGHTS_NAME} cannot be read: {reason(error)}") from error
         if hashlib.sha256(raw).hexdigest() != card.weights_sha256:
             raise DetectorError(
                 f"{folder / WEIGHTS_NAME} is not the file its card describes (sha256 differs); "
@@ -121,7 +122,7 @@ class Detector:
                     target.rename(Path(folder) / "old")
                 made.rename(target)
         except OSError as error:
-            raise DetectorError(f"cannot write the detector {target}: {error.strerror}") from error
+            raise DetectorError(f"cannot write the detector {target}: {reason(error)}") from error
         return replace(self, card=card)
 
     # ---- encoder

@@ -20,9 +20,10 @@ from aigiscan.classifiers import make_classifier
 from aigiscan.detector.calibration import Calibration, Tail
 from aigiscan.detector.card import Card, library_versions
 from aigiscan.detector.detector import Detector
-from aigiscan.encoders.weights import cache_dir, write_atomically
+from aigiscan.encoders.weights import cache_dir
 from aigiscan.errors import DetectorError, InputError
 from aigiscan.features.views import EmbeddingView
+from aigiscan.files import keep_cached
 
 UNIFD = "unifd"
 UNIFD_ENCODER = "open_clip:ViT-L-14-quickgelu/openai"
@@ -90,7 +91,7 @@ def fetch_published(card: Card) -> Detector:
             raise DetectorError(
                 f"{url} is not the published file of {card.name}: sha256 {found[:12]}…, not {wanted[:12]}…; not used"
             )
-        write_atomically(place, raw)
+        keep_cached(place, raw)
     made = importer(raw, card.name, str(card.encoder["name"]))
     return replace(made, card=replace(made.card, published=dict(card.published), limits=list(card.limits)))
 

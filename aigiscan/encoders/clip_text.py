@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aigiscan.encoders.options import unit_length
-from aigiscan.encoders.weights import cache_dir, one_line, write_atomically
+from aigiscan.encoders.weights import cache_dir, one_line
 from aigiscan.errors import EncoderError
+from aigiscan.files import keep_cached
 
 if TYPE_CHECKING:
     import torch
@@ -204,5 +205,5 @@ def _read(path: Path, rows: int) -> np.ndarray | None:
 def _write(path: Path, matrix: np.ndarray) -> np.ndarray:
     buffer = io.BytesIO()
     np.save(buffer, matrix.astype(np.float32), allow_pickle=False)
-    write_atomically(path, buffer.getvalue())
+    keep_cached(path, buffer.getvalue())
     return matrix.astype(np.float32)

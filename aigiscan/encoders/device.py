@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from aigiscan.encoders.notices import notice
-from aigiscan.encoders.weights import cache_dir, write_atomically
+from aigiscan.encoders.weights import cache_dir
 from aigiscan.errors import EncoderError
+from aigiscan.files import keep_cached
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +105,7 @@ def fastest(
     for way, seconds in times.items():
         if seconds * FASTER < times[chosen]:
             chosen = way
-    write_atomically(remembered, json.dumps({what: chosen, "seconds": times}).encode())
+    keep_cached(remembered, json.dumps({what: chosen, "seconds": times}).encode())
     return chosen
 
 

@@ -18,7 +18,7 @@ from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec, Encoder, Enco
 from aigiscan.encoders.device import check_precision, choose_device, torch_dtype
 from aigiscan.encoders.options import plain_options, unit_length
 from aigiscan.encoders.pixels import chw, resize_and_crop
-from aigiscan.encoders.weights import file_sha256, load_weights, shipped_models_dir
+from aigiscan.encoders.weights import load_weights, shipped_models_dir, weights_sha256
 from aigiscan.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class LiteEncoder(Encoder):
         """See :meth:`Encoder.fingerprint`."""
         return {
             "name": self.name,
-            "weights": file_sha256(_weights_file()),
+            "weights": weights_sha256(_weights_file()),
             "preprocessing": {
                 "size": SIZE,
                 "resize_mode": "shortest",

@@ -15,7 +15,7 @@ from aigiscan.encoders.device import choose_device, choose_precision, torch_dtyp
 from aigiscan.encoders.heads import why_no_heads
 from aigiscan.encoders.options import check_options, unit_length
 from aigiscan.encoders.pixels import chw, limit_aspect, native_crop
-from aigiscan.encoders.weights import file_sha256
+from aigiscan.encoders.weights import weights_sha256
 from aigiscan.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class OpenClipEncoder(Encoder):
         """See :meth:`Encoder.fingerprint`; also ``config``, a digest of the architecture."""
         return {
             "name": self.name,
-            "weights": file_sha256(self.source.weights()),
+            "weights": weights_sha256(self.source.weights()),
             "config": self.source.config_digest(),
             "preprocessing": dict(self.source.preprocess),
             "precision": self.precision,

@@ -18,7 +18,7 @@ from aigiscan.encoders.device import choose_device, choose_precision, torch_dtyp
 from aigiscan.encoders.hub import find_on_hub, hub_file
 from aigiscan.encoders.options import plain_options, unit_length
 from aigiscan.encoders.pixels import chw, limit_aspect
-from aigiscan.encoders.weights import file_sha256, load_weights, one_line
+from aigiscan.encoders.weights import load_weights, one_line, weights_sha256
 from aigiscan.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class TimmEncoder(Encoder):
         """See :meth:`Encoder.fingerprint`."""
         return {
             "name": self.name,
-            "weights": file_sha256(self.weights()),
+            "weights": weights_sha256(self.weights()),
             "preprocessing": dict(self._data),
             "precision": self.precision,
             "pooling": "",

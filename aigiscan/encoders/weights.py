@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 from functools import lru_cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aigiscan.errors import EncoderError
+from aigiscan.files import file_sha256, reason
 
 if TYPE_CHECKING:
     import torch
@@ -30,39 +30,18 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "aigiscan"
 
 
-def write_atomically(path: Path, data: bytes) -> bool:
-    """Write a cache file so that no reader sees half of it. False if the folder cannot be written: a cache may fail."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError:
-        return False
-    return True
-
-
-def file_sha256(path: Path) -> str:
+def weights_sha256(path: Path) -> str:
     """sha256 of a file, hexadecimal; read once per process and file state. EncoderError if it cannot be read."""
     try:
         stat = path.stat()
     except OSError as error:
-        raise EncoderError(f"weights file {path}: {error.strerror}") from error
+        raise EncoderError(f"weights file {path}: {reason(error)}") from error
     return _sha256(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
 def _sha256(path: str, size: int, mtime_ns: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _in_blocks(file)
-
-
-def _in_blocks(file: object) -> str:
-    # Python 3.10 has no hashlib.file_digest.
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):  # type: ignore[attr-defined]
-        digest.update(block)
-    return digest.hexdigest()
+    return file_sha256(path)
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:

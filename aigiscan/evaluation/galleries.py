@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from aigiscan.files import write_json
+from aigiscan.text import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,10 +96,11 @@ def write_gallery(
             generator = "" if generators is None else str(generators[row])
             text = f"{float(scores[row]):+.2f} {generator}"
             draw.text((left, top + caption + _TILE), text[:20], fill="black")
-            shown = str(paths[row]).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-            result[title].append({"path": shown, "score": float(scores[row]), "generator": generator})
+            result[title].append(
+                {"path": printable(str(paths[row])), "score": float(scores[row]), "generator": generator}
+            )
     sheet.save(out / f"{name}.png")
-    (out / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(out / f"{name}.json", result)
     return result
 
 

@@ -6,8 +6,6 @@ isotropic. Cosine similarity as in Timkey and van Schijndel (2021), IsoScore as 
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aigiscan.errors import InputError
+from aigiscan.files import write_csv, write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,9 +141,9 @@ def write_geometry(
                 continue
             rows.append({"columns": cloud_name, "subset": subset_name, **asdict(geometry_of(cloud[mask]))})
     result = {"rows": rows}
-    (out / "geometry.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(out / "geometry.json", result)
     if rows:
-        _write_csv(out / "geometry.csv", list(rows[0]), [list(row.values()) for row in rows])
+        write_csv(out / "geometry.csv", list(rows[0]), [list(row.values()) for row in rows])
     if len(X) >= 4:
         _write_tsne(out, clouds, labels, names, paths, seed)
     return result
@@ -171,12 +170,10 @@ def _write_tsne(
         _scatter(left, points, label_names[shown], f"t-SNE by label ({cloud_name})")
         _scatter(right, points, generator_names[shown], f"t-SNE by generator ({cloud_name})")
         for row, (x, y) in zip(shown, points, strict=True):
-            path = (
-                "" if paths is None else str(paths[row]).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-            )
+            path = "" if paths is None else str(paths[row])
             table.append([cloud_name, int(row), path, label_names[row], generator_names[row], round(x, 4), round(y, 4)])
     figure.savefig(out / "tsne.png", dpi=110)
-    _write_csv(out / "tsne.csv", ["columns", "row", "path", "label", "generator", "x", "y"], table)
+    write_csv(out / "tsne.csv", ["columns", "row", "path", "label", "generator", "x", "y"], table)
 
 
 def _scatter(axes: Axes, points: np.ndarray, groups: np.ndarray, title: str) -> None:
@@ -194,10 +191,3 @@ def _scatter(axes: Axes, points: np.ndarray, groups: np.ndarray, title: str) -> 
     axes.set_xticks([])
     axes.set_yticks([])
     axes.legend(fontsize=6, ncols=1 + len(present) // 25, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-
-
-def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import json
 import math
-import os
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigiscan.errors import InputError
 from aigiscan.evaluation.metrics import Interval
+from aigiscan.files import make_folder, write_csv, write_file, write_json
+from aigiscan.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,10 +34,7 @@ class EvaluationReport:
         self.out = Path(out)
         self.title = title
         self._body: list[str] = []
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot write to {self.out}: {error.strerror}; choose another -o") from error
+        make_folder(self.out)
 
     def section(self, title: str, *paragraphs: str) -> None:
         """A heading and what must be known to read what follows."""
@@ -57,11 +51,8 @@ class EvaluationReport:
         lines = [list(row) for row in rows]
         wide = [any(isinstance(line[i], Interval) for line in lines) for i in range(len(header))]
         names = [n for i, h in enumerate(header) for n in ([h, f"{h} low", f"{h} high"] if wide[i] else [h])]
-        with (self.out / f"{name}.csv").open("w", encoding="utf-8", newline="") as handle:
-            writer = csv.writer(handle, lineterminator="\n")
-            writer.writerow(names)
-            for line in lines:
-                writer.writerow([cell for i, value in enumerate(line) for cell in _csv_cells(value, wide[i])])
+        cells = ([cell for i, value in enumerate(line) for cell in _csv_cells(value, wide[i])] for line in lines)
+        write_csv(self.out / f"{name}.csv", names, cells)
         shown = "".join(
             "<tr>" + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in line) + "</tr>"
             for line in lines[:_PAGE_ROWS]
@@ -75,8 +66,7 @@ class EvaluationReport:
 
     def json(self, name: str, data: Any) -> None:
         """``name``.json; NaN becomes null, dataclasses and arrays become plain."""
-        text = json.dumps(plain(data), indent=1, ensure_ascii=False, allow_nan=False)
-        (self.out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        write_json(self.out / f"{name}.json", data)
 
     def figure(self, name: str, title: str, figure: Figure) -> None:
         """``name``.png, also on the page."""
@@ -96,33 +86,7 @@ class EvaluationReport:
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self.title)}</title>'
             f"<style>{_STYLE}</style><h1>{html.escape(self.title)}</h1>{''.join(self._body)}</html>\n"
         )
-        path = self.out / "index.html"
-        path.write_text(page, encoding="utf-8", errors="backslashreplace")
-        return path
-
-
-def plain(data: Any) -> Any:
-    """Dataclasses, arrays, NumPy numbers and paths → what JSON knows; NaN and infinity → None."""
-    if is_dataclass(data) and not isinstance(data, type):
-        return plain(asdict(data))
-    if isinstance(data, dict):
-        return {str(key): plain(value) for key, value in data.items()}
-    if isinstance(data, np.ndarray):
-        return plain(data.tolist())
-    if isinstance(data, (list, tuple)):
-        return [plain(value) for value in data]
-    if isinstance(data, np.generic):
-        return plain(data.item())
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, os.PathLike):
-        return printable(os.fspath(data))
-    return printable(data) if isinstance(data, str) else data
-
-
-def printable(text: str) -> str:
-    """Text in which bytes of file names that are no text are escaped."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return write_file(self.out / "index.html", printable(page))
 
 
 def _csv_cells(value: Any, wide: bool) -> list[Any]:

@@ -8,8 +8,6 @@ the single pictures' amplitudes (as Wang et al. 2020 draw it) is kept beside it.
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aigiscan.errors import InputError
+from aigiscan.files import write_csv, write_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -165,11 +164,11 @@ def write_spectra(
             for name in names
         },
     }
-    (out / "spectra.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    with (out / "spectra.csv").open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["generator", "frequency", "amplitude"])
-        for name in names:
-            for ring, value in enumerate(spectra[name].radial()):
-                writer.writerow([name, f"{ring / size:.5f}", f"{value:.6g}"])
+    write_json(out / "spectra.json", result)
+    rows = (
+        (name, f"{ring / size:.5f}", f"{value:.6g}")
+        for name in names
+        for ring, value in enumerate(spectra[name].radial())
+    )
+    write_csv(out / "spectra.csv", ["generator", "frequency", "amplitude"], rows)
     return result

@@ -10,9 +10,9 @@ import numpy as np
 from aigiscan.encoders.open_clip_encoder import OpenClipEncoder
 from aigiscan.errors import AigiscanError, DetectorError
 from aigiscan.explain.directions import Member, directions_of
-from aigiscan.explain.explanation import printable
 from aigiscan.explain.words import SUB_WORD, WORD_END, WordList, bias_warning, describe, phrase_list, residual
 from aigiscan.features.views import ComponentsView
+from aigiscan.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from aigiscan.explain.neighbours import Neighbour
+from aigiscan.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,3 @@ class Explanation:
             "neighbours": neighbours,
             "missing": dict(self.missing),
         }
-
-
-def printable(text: str) -> str:
-    """The text with bytes that are not UTF-8 (surrogate escapes) written as ``\\xNN``."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

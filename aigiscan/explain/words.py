@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aigiscan.errors import InputError
+from aigiscan.files import reason
 
 if TYPE_CHECKING:
     from aigiscan.encoders.base import Encoder
@@ -100,7 +101,7 @@ def read_phrases(path: str | Path | None = None) -> list[str]:
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
         except OSError as error:
-            raise InputError(f"phrases {path} cannot be read: {error.strerror}") from error
+            raise InputError(f"phrases {path} cannot be read: {reason(error)}") from error
         except UnicodeDecodeError as error:
             raise InputError(f"phrases {path} is not UTF-8 text: one phrase per line") from error
     stripped = (line.strip() for line in text.splitlines())

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigiscan.errors import InputError
 from aigiscan.explain.draw import draw_explanation, draw_words
-from aigiscan.explain.explanation import Explanation, printable
+from aigiscan.explain.explanation import Explanation
+from aigiscan.files import make_folder, write_csv, write_json
+from aigiscan.text import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-
-def make_folder(out: Path) -> Path:
-    """The output folder, made if it is not there; InputError if it cannot be."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {out}: {error.strerror}; choose another -o") from error
-    return out
 
 
 def write_words(out: Path, words: Mapping[str, Any]) -> list[Path]:
@@ -83,9 +73,7 @@ def write_explanations(
         write_json(paths[-1], {**explanation.to_json(), "patch_scale": scale if largest else None})
         if not explanation.error:
             draw_explanation(out / f"{stem}.png", explanation, scale=scale, open_image=open_image)
-    rows = (
-        [printable(e.path), name, value] for e in explanations for name, value in [*e.parts.items(), ("logit", e.logit)]
-    )
+    rows = ([e.path, name, value] for e in explanations for name, value in [*e.parts.items(), ("logit", e.logit)])
     write_csv(out / "parts.csv", ["path", "part", "contribution"], rows)
     return paths
 
@@ -101,26 +89,3 @@ def _stems(explanations: Iterable[Explanation]) -> Iterator[str]:
             name = f"{stem}_{number}"
         taken.add(name.casefold())
         yield name
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Indented JSON in UTF-8; numbers that are not finite are an error, as JSON has none."""
-    _write(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """RFC 4180 with ``\\n`` line ends."""
-    import io
-
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    _write(path, buffer.getvalue())
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another -o") from error

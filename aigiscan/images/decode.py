@@ -7,7 +7,6 @@ JPEG's ``draft`` mode is not used because it changes pixels.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import logging
@@ -22,6 +21,7 @@ from dataclasses import replace
 
 from PIL import Image, UnidentifiedImageError
 
+from aigiscan.files import reason
 from aigiscan.images.colour import to_rgb
 from aigiscan.images.libtiff import silence_libtiff
 from aigiscan.images.provenance import provenance_of
@@ -86,7 +86,7 @@ def _read(path: str, max_bytes: int) -> tuple[bytes, FileFacts]:
                 raise _UnreadableError(f"{status.st_size} bytes is over the limit of {max_bytes}", facts)
             data = file.read(max_bytes + 1)  # no more even if the file is growing
     except OSError as error:
-        raise _UnreadableError(_system_reason(error), facts) from error
+        raise _UnreadableError(reason(error), facts) from error
     except ValueError as error:  # a NUL in the path, which a list may hold
         raise _UnreadableError("not a possible file name", facts) from error
     except MemoryError as error:
@@ -187,18 +187,6 @@ def _damage(error: Exception, name: str) -> str:
         return f"truncated {name}"
     detail = text[:80] if text.isprintable() and text else type(error).__name__
     return f"damaged {name}: {detail}"
-
-
-def _system_reason(error: OSError) -> str:
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return "permission denied"
-    if error.errno == errno.ENOENT:
-        return "no such file"
-    if error.errno == errno.EISDIR:
-        return "is a folder"
-    if error.errno == errno.ENXIO:  # what opening a socket gives
-        return "not a regular file"
-    return (error.strerror or type(error).__name__).lower()
 
 
 def _heif_available() -> bool:

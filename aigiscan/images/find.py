@@ -7,7 +7,6 @@ A folder is walked; a file that was named is taken whatever it is; ``-``, ``.txt
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from itertools import chain
 from typing import IO
 
 from aigiscan.errors import InputError
+from aigiscan.files import reason
 from aigiscan.images.listing import Listing, one_of_each
 from aigiscan.images.manifest import read_manifest
 from aigiscan.images.records import ImageRecord
@@ -106,7 +106,7 @@ def _find(path: str, keep: _Filter, stdin: IO[bytes] | IO[str] | None) -> Iterat
             with open(path, "rb") as file:
                 yield from _from_list(split_list(file), os.path.dirname(path), keep)
         except OSError as error:
-            raise InputError(f"cannot read the list {path}: {error.strerror}") from error
+            raise InputError(f"cannot read the list {path}: {reason(error)}") from error
     elif extension(path) in MANIFEST_EXTENSIONS and not _looks_like_image(path):
         folder = os.path.dirname(path)
         for record in read_manifest(path):
@@ -126,7 +126,7 @@ def _read_stdin(stdin: IO[bytes] | IO[str] | None) -> IO[bytes]:
         while data := stream.read(_READ):
             kept.write(os.fsencode(data) if isinstance(data, str) else data)
     except OSError as error:
-        raise InputError(f"cannot read the list on standard input: {error.strerror}") from error
+        raise InputError(f"cannot read the list on standard input: {reason(error)}") from error
     kept.seek(0)
     return kept
 
@@ -203,7 +203,7 @@ def walk(root: str, keep: _Filter | None = None) -> Iterator[ImageRecord]:
                     elif keep.keeps(relative) and _is_candidate(entry):
                         yield ImageRecord(entry.path, error=_link_error(entry.path) if entry.is_symlink() else "")
         except OSError as error:
-            yield ImageRecord(folder, error=f"folder cannot be listed: {_reason(error)}")
+            yield ImageRecord(folder, error=f"folder cannot be listed: {reason(error)}")
 
 
 def _is_candidate(entry: os.DirEntry[str]) -> bool:
@@ -231,9 +231,3 @@ def _looks_like_image(path: str) -> bool:
         return False
     finally:
         os.close(descriptor)
-
-
-def _reason(error: OSError) -> str:
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return "permission denied"
-    return (error.strerror or type(error).__name__).lower()

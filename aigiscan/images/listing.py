@@ -13,6 +13,7 @@ from itertools import islice
 from typing import IO
 
 from aigiscan.errors import InputError
+from aigiscan.files import reason
 from aigiscan.images.records import ImageRecord
 
 #: records sorted in memory at once (half a MB); a listing of no more than these never touches the disk
@@ -68,7 +69,7 @@ class Listing:
             self._file.flush()
         except OSError as error:
             raise InputError(
-                f"the list of files does not fit into {tempfile.gettempdir()}: {error.strerror}; set TMPDIR"
+                f"the list of files does not fit into {tempfile.gettempdir()}: {reason(error)}; set TMPDIR"
             ) from error
         self._runs.append((start, self._file.tell()))
 

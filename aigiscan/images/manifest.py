@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aigiscan.errors import InputError
+from aigiscan.files import reason
 from aigiscan.images.records import FAKE, REAL, ImageRecord
 
 #: how data sets write the two labels, as folder names and in manifests (compared in lower case)
@@ -132,4 +133,4 @@ def _record(row: dict[str, str], folder: str, where: str) -> ImageRecord:
 
 
 def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    return reason(error) if isinstance(error, OSError) else str(error)

@@ -5,16 +5,11 @@ A report is valid UTF-8 whatever the file names are: bytes of a name that are no
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from aigiscan.detector.verdict import REPORT_COLUMNS, Verdict
-
-
-def printable(text: str) -> str:
-    """The text with what is not UTF-8 (surrogate escapes of undecodable file names) written as ``\\xNN``."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+from aigiscan.text import csv_line, json_line
 
 
 def _values(row: Verdict) -> dict[str, Any]:
@@ -30,12 +25,7 @@ def _values(row: Verdict) -> dict[str, Any]:
     if row.error:  # a size of 0 would read as a measurement; 0 bytes of an empty file is one
         unknown.pop("bytes", None)
         values |= unknown
-    return {name: printable(value) if isinstance(value, str) else value for name, value in values.items()}
-
-
-def _quoted(field: str) -> str:
-    # csv.writer with "\n" line ends leaves a lone "\r" unquoted, and its own reader then breaks the row there
-    return '"' + field.replace('"', '""') + '"' if any(c in field for c in ',"\r\n') else field
+    return values
 
 
 class CsvFormat:
@@ -46,12 +36,12 @@ class CsvFormat:
     @staticmethod
     def header() -> str:
         """The line of column names."""
-        return ",".join(REPORT_COLUMNS) + "\n"
+        return csv_line(REPORT_COLUMNS)
 
     @staticmethod
     def line(row: Verdict) -> str:
         """One row; fields with commas, quotes or line breaks are quoted."""
-        return ",".join(_quoted("" if v is None else str(v)) for v in _values(row).values()) + "\n"
+        return csv_line(_values(row).values())
 
 
 class JsonLinesFormat:
@@ -67,7 +57,7 @@ class JsonLinesFormat:
     @staticmethod
     def line(row: Verdict) -> str:
         """One row."""
-        return json.dumps(_values(row), ensure_ascii=False) + "\n"
+        return json_line(_values(row))
 
 
 REPORT_FORMATS: dict[str, type[CsvFormat] | type[JsonLinesFormat]] = {"csv": CsvFormat, "jsonl": JsonLinesFormat}

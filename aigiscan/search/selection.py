@@ -16,6 +16,7 @@ import yaml
 
 from aigiscan import __version__
 from aigiscan.errors import InputError
+from aigiscan.files import reason, write_file
 
 FORMAT = 1
 COMPONENTS, HEADS = "components", "heads"
@@ -44,7 +45,7 @@ def load_selection(path: str | Path) -> Selection:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot read selection {path}: {error.strerror or error}") from None
+        raise InputError(f"cannot read selection {path}: {reason(error)}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise InputError(f"{path} is not a selection: it is not YAML") from None
     try:
@@ -92,13 +93,7 @@ def versions() -> dict[str, str]:
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
     """Write a selection so that the old file or the new one is there, never half of one."""
     text = yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    write_file(path, text)
 
 
 class _Dumper(yaml.SafeDumper):

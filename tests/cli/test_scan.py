@@ -18,7 +18,7 @@ from bad_files import BadFiles, photo
 from PIL import Image, ImageFilter
 
 from aigiscan.detector.verdict import REPORT_COLUMNS
-from aigiscan.reports.writers import printable
+from aigiscan.text import printable
 
 
 def run(*args: object, check: bool = True, **options: object) -> subprocess.CompletedProcess[bytes]:

@@ -12,7 +12,8 @@ import pytest
 from aigiscan.errors import InputError
 from aigiscan.evaluation.metrics import Interval
 from aigiscan.evaluation.plots import curves, heat_map
-from aigiscan.evaluation.report import EvaluationReport, plain
+from aigiscan.evaluation.report import EvaluationReport
+from aigiscan.text import plain
 
 
 class Reader(HTMLParser):

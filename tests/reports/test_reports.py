@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from aigiscan.detector.verdict import REPORT_COLUMNS, VERDICTS, Verdict
 from aigiscan.errors import InputError
 from aigiscan.reports.files import finished_rows, open_report, part_path
-from aigiscan.reports.writers import REPORT_FORMATS, CsvFormat, JsonLinesFormat, printable
+from aigiscan.reports.writers import REPORT_FORMATS, CsvFormat, JsonLinesFormat
+from aigiscan.text import printable
 
 #: any bytes a file system may have in a name
 names = st.binary(min_size=1, max_size=40).filter(lambda b: b"\0" not in b).map(os.fsdecode)
