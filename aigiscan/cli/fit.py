@@ -72,8 +72,12 @@ def fit(
         "", "--calibrate-on", metavar="FOLDER", help="Folder of your own photographs: new thresholds for DETECTOR."
     ),
     weighting: str = typer.Option("source", "--weighting", help="source, class or none: how much each picture counts."),
-    max_fpr: float = typer.Option(
-        0.01, "--max-fpr", min=0.0, max=1.0, help="At most this share of real photographs may be called ai."
+    max_fpr: float | None = typer.Option(
+        None,
+        "--max-fpr",
+        min=0.0,
+        max=1.0,
+        help="At most this share of real photographs may be called ai. Default: 0.01; with --calibrate-on: as it was.",
     ),
     max_miss: float = typer.Option(
         0.01, "--max-miss", min=0.0, max=1.0, help="At most this share of fakes may be called real."
@@ -126,7 +130,7 @@ def fit(
         classifier=classifier,
         params=params,
         weighting=weighting,
-        max_fpr=max_fpr,
+        max_fpr=0.01 if max_fpr is None else max_fpr,
         max_miss=max_miss,
         folds=folds,
         seed=seed,
@@ -213,10 +217,10 @@ def _short_audit(records: Sequence[ImageRecord], facts: Sequence[FileFacts]) -> 
 
 
 def _stacked(base: list[str], table: FitTable) -> FeatureView:
+    from aigiscan.detector.bases import stacked_view
     from aigiscan.detector.detector import Detector
-    from aigiscan.detector.stacked import stacked_view
 
-    return stacked_view([Detector.load(path) for path in base], table)
+    return stacked_view([Detector.load(path) for path in base], table.encoder, table.equalization)
 
 
 def _tune(
@@ -244,11 +248,14 @@ def _words(settings: FitSettings, table: FitTable) -> np.ndarray | None:
     return text_features(make_classifier(settings.classifier, **dict(settings.params)), table)
 
 
-def _calibrate(paths: list[str], photos: str, output: Path | None, max_fpr: float, running: dict[str, Any]) -> None:
+def _calibrate(
+    paths: list[str], photos: str, output: Path | None, max_fpr: float | None, running: dict[str, Any]
+) -> None:
     """New thresholds for a detector from a folder of the user's own photographs."""
     from aigiscan.detector.detector import Detector
     from aigiscan.detector.recalibrate import recalibrate
     from aigiscan.images.find import find_images
+    from aigiscan.reports.writers import printable
     from aigiscan.runner import run
 
     if len(paths) != 1:
@@ -267,12 +274,24 @@ def _calibrate(paths: list[str], photos: str, output: Path | None, max_fpr: floa
         workers=running["workers"],
     )
     tracked = console.track(rows, total=len(records), description="calibrate")
-    renewed, unreadable = recalibrate(detector, tracked, max_fpr)
-    for path, error in unreadable:
-        console.warn(f"left out {path!r}: {error}")
+    done = recalibrate(detector, tracked, max_fpr)
+    for path, error in done.unreadable:
+        console.warn(f"left out {printable(path)!r}: {error}")
+    if done.seen:
+        console.warn(f"left out {len(done.seen)} photographs that {paths[0]} was fitted on: they look too real to it")
+    if not detector.seen.known:
+        console.warn(detector.seen.words([], paths[0]))
     target = output or Path(paths[0])
-    renewed.save(target)
-    before, now = detector.calibration.threshold_ai, renewed.calibration.threshold_ai
-    console.note(f"'ai' now needs a score above {now:.4g} (before: {before:.4g}); wrote {target}")
-    for warning in renewed.calibration.warnings:
+    done.detector.save(target)
+    before, now = detector.calibration, done.detector.calibration
+    share = done.flagged_before / done.photographs
+    console.note(
+        f"of your {done.photographs} photographs the old threshold flagged {done.flagged_before} ({share:.1%}; "
+        f"promised: {before.max_fpr:.3g})"
+    )
+    console.note(
+        f"'ai' now needs a score above {now.threshold_ai:.4g} (before: {before.threshold_ai:.4g}), for at most "
+        f"{now.max_fpr:.3g} of photographs like yours; wrote {target}"
+    )
+    for warning in now.warnings:
         console.warn(warning)

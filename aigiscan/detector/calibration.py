@@ -205,7 +205,7 @@ class Calibration:
             (self.real, self.max_fpr, "real", AI),
             (self.fake, self.max_miss, "AI-generated", REAL),
         ):
-            needed = int(np.ceil(1.0 / rate - 1e-9)) - 1
+            needed = least_units(rate)
             if tail.units < needed:
                 unit = "images" if np.all(tail.weights == 1.0) else "sources"
                 found.append(
@@ -264,6 +264,11 @@ class Calibration:
         real, fake = Tail(a["real_scores"], a["real_weights"]), Tail(a["fake_scores"], a["fake_weights"])
         max_fpr, max_miss = (float(rate) for rate in a["rates"])
         return cls(real, fake, max_fpr, max_miss, a["platt"], a["curve_x"], a["curve_p"], guard)
+
+
+def least_units(rate: float) -> int:
+    """How many calibration images (or sources) it takes before any score is as rare as ``rate``."""
+    return int(np.ceil(1.0 / rate - 1e-9)) - 1
 
 
 def finite_scores(scores: ArrayLike) -> Array:

@@ -7,7 +7,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.card import WEIGHTS_NAME, Card, read_card
+from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNREADABLE, Verdict
 from aigiscan.errors import DetectorError
 from aigiscan.features.views import FeatureView, view_from_saved
@@ -38,6 +39,8 @@ class Detector:
     view: FeatureView
     classifier: Any
     calibration: Calibration
+    #: the pictures it was fitted and calibrated on, by digest
+    seen: SeenPictures = field(default_factory=lambda: SeenPictures(known=False))
 
     # ---- files
 
@@ -81,6 +84,7 @@ class Detector:
             classifier = make_classifier(card.classifier["name"], **card.classifier.get("params", {}))
             classifier.set_arrays(part("classifier."))
             calibration = Calibration.from_arrays(part("calibration."))
+            seen = SeenPictures.from_arrays(part("seen."))
             view = (
                 StackedView.from_saved(card.view, part("view."))
                 if card.view.get("kind") == StackedView.kind
@@ -88,7 +92,7 @@ class Detector:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DetectorError(f"{folder} cannot be read as a detector ({error}); fit it again") from error
-        return cls(card, view, classifier, calibration)
+        return cls(card, view, classifier, calibration, seen)
 
     def save(self, path: str | Path) -> Detector:
         """Write the detector folder (card and weights) in one step, replacing a detector that is there.
@@ -105,6 +109,7 @@ class Detector:
             **{f"classifier.{k}": v for k, v in self.classifier.get_arrays().items()},
             **{f"calibration.{k}": v for k, v in self.calibration.to_arrays().items()},
             **{f"view.{k}": v for k, v in self.view.arrays().items()},
+            **{f"seen.{k}": v for k, v in self.seen.to_arrays().items()},
         }
         raw = save({key: np.ascontiguousarray(value) for key, value in sorted(named.items())})
         card = replace(self.card, weights_sha256=hashlib.sha256(raw).hexdigest())

@@ -18,6 +18,7 @@ import numpy as np
 from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.card import Card, library_versions
 from aigiscan.detector.detector import Detector
+from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.stacked import StackedView
 from aigiscan.detector.table import FitTable, sample_weights
 from aigiscan.errors import FitError
@@ -164,13 +165,21 @@ def fit(
         versions=library_versions(),
     )
     return FitResult(
-        Detector(card, view, classifier, calibration),
+        Detector(card, view, classifier, calibration, _seen(table, view, previous)),
         table,
         specs,
         held_out,
         folds,
         _in_distribution(table, fitted_on, matrices[0]),
     )
+
+
+def _seen(table: FitTable, view: FeatureView, previous: Detector | None) -> SeenPictures:
+    """These pictures, and those that the detector gone on from and the bases of a stack have seen."""
+    seen = SeenPictures.of(fitted=table.text["sha256"].tolist())
+    if previous is not None:
+        seen |= previous.seen
+    return seen | view.seen if isinstance(view, StackedView) else seen
 
 
 def _in_distribution(table: FitTable, fitted_on: Callable[[np.ndarray], Any], matrix: np.ndarray) -> np.ndarray | None:

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from aigiscan.classifiers import make_classifier
 from aigiscan.classifiers.base import fit_classifier
+from aigiscan.classifiers.folds import train_test
+from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.table import FitTable, sample_weights
-from aigiscan.encoders import compare_fingerprints
 from aigiscan.errors import DetectorError
 from aigiscan.features.views import FeatureView, view_from_saved
 
-if TYPE_CHECKING:
-    from aigiscan.detector.detector import Detector
+
+@dataclass(frozen=True)
+class Base:
+    """What a stack keeps of one detector. kind: its classifier's registered name. sources: the generators and photo
+    sources it was fitted on; seen: its pictures, not saved (the stack's own record has them)."""
+
+    name: str
+    view: FeatureView
+    kind: str
+    classifier: Any
+    sources: tuple[str, ...] = ()
+    seen: SeenPictures = field(default_factory=SeenPictures)
+
+    def probabilities(self, channels: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Uncalibrated probability of fake (n,), in [0, 1]."""
+        return np.asarray(self.classifier.predict_proba(self.view.transform(channels))[:, 1], dtype=np.float64)
+
+    def knows(self, table: FitTable) -> np.ndarray:
+        """Mask (n,) of the rows whose picture, generator or photo source fitted it."""
+        return self.seen.in_fit(table.text["sha256"]) | np.isin(table.sources.astype(str), list(self.sources))
 
 
 class StackedView(FeatureView):
@@ -27,54 +47,35 @@ class StackedView(FeatureView):
 
     kind = "stacked"
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        views: Sequence[FeatureView],
-        classifiers: Sequence[Any],
-        sources: Sequence[Sequence[str]],
-    ) -> None:
-        self.names, self.views, self.classifiers = list(names), list(views), list(classifiers)
-        self.sources = [list(names) for names in sources]
-        self.channels = tuple(sorted({channel for view in views for channel in view.channels}))  # type: ignore[misc]
-        self.search_generators = tuple(sorted({g for view in views for g in view.search_generators}))
+    def __init__(self, bases: Sequence[Base]) -> None:
+        self.bases = tuple(bases)
+        self.channels = tuple(sorted({channel for base in bases for channel in base.view.channels}))
+        self.search_generators = tuple(sorted({g for base in bases for g in base.view.search_generators}))
 
     def columns(self, encoder_columns: Sequence[str]) -> list[str]:  # noqa: D102
-        return [f"base:{name}" for name in self.names]
+        return [f"base:{base.name}" for base in self.bases]
 
     def transform(self, channels: Mapping[str, np.ndarray]) -> np.ndarray:  # noqa: D102
-        columns = [
-            classifier.predict_proba(view.transform(channels))[:, 1]
-            for view, classifier in zip(self.views, self.classifiers, strict=True)
-        ]
-        return np.column_stack(columns).astype(np.float32)
+        return np.column_stack([base.probabilities(channels) for base in self.bases]).astype(np.float32)
 
     def params(self) -> dict[str, Any]:  # noqa: D102
         bases = [
             {
-                "name": name,
-                "view": view.params(),
-                "classifier": {"name": kind, "params": classifier.get_params()},
-                "sources": sources,
+                "name": base.name,
+                "view": base.view.params(),
+                "classifier": {"name": base.kind, "params": base.classifier.get_params()},
+                "sources": list(base.sources),
             }
-            for name, view, classifier, kind, sources in zip(
-                self.names, self.views, self.classifiers, self._kinds(), self.sources, strict=True
-            )
+            for base in self.bases
         ]
         return {**super().params(), "bases": bases}
 
     def arrays(self) -> dict[str, np.ndarray]:  # noqa: D102
         found: dict[str, np.ndarray] = {}
-        for i, (view, classifier) in enumerate(zip(self.views, self.classifiers, strict=True)):
-            found |= {f"{i}.view.{key}": value for key, value in view.arrays().items()}
-            found |= {f"{i}.classifier.{key}": value for key, value in classifier.get_arrays().items()}
+        for i, base in enumerate(self.bases):
+            found |= {f"{i}.view.{key}": value for key, value in base.view.arrays().items()}
+            found |= {f"{i}.classifier.{key}": value for key, value in base.classifier.get_arrays().items()}
         return found
-
-    def _kinds(self) -> list[str]:
-        from aigiscan.classifiers import CLASSIFIERS
-
-        names = {target.rpartition(":")[2]: name for name, target in CLASSIFIERS.items()}
-        return [names[type(classifier).__name__] for classifier in self.classifiers]
 
     @classmethod
     def from_saved(cls, params: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> StackedView:
@@ -83,56 +84,55 @@ class StackedView(FeatureView):
         def part(prefix: str) -> dict[str, np.ndarray]:
             return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
 
-        views, classifiers = [], []
-        for i, base in enumerate(params["bases"]):
-            views.append(view_from_saved(base["view"], part(f"{i}.view.")))
-            made = make_classifier(base["classifier"]["name"], **base["classifier"]["params"])
-            classifiers.append(made.set_arrays(part(f"{i}.classifier.")))
-        bases = params["bases"]
-        return cls([b["name"] for b in bases], views, classifiers, [b["sources"] for b in bases])
+        bases = []
+        for i, saved in enumerate(params["bases"]):
+            kind = saved["classifier"]["name"]
+            classifier = make_classifier(kind, **saved["classifier"]["params"])
+            classifier.set_arrays(part(f"{i}.classifier."))
+            view = view_from_saved(saved["view"], part(f"{i}.view."))
+            bases.append(Base(saved["name"], view, kind, classifier, tuple(saved["sources"])))
+        return cls(bases)
+
+    @property
+    def seen(self) -> SeenPictures:
+        """The pictures that any base was fitted or calibrated on."""
+        seen = SeenPictures()
+        for base in self.bases:
+            seen |= base.seen
+        return seen
 
     def out_of_fold(self, table: FitTable, folds: np.ndarray) -> np.ndarray:
         """Probabilities (n, bases) to fit the meta-classifier on.
 
-        A base has seen the pictures of the generators and photo sources named in its card: these get the probability of
-        the same base fitted again on its own sources without their fold. Other pictures get the saved base's.
+        What a base knows (:meth:`Base.knows`) gets the probability of the same kind of classifier fitted on what the
+        base knows without the picture's fold; other pictures get the saved base's. DetectorError where the rest of what
+        it knows cannot be fitted: its own probability of a picture it has learnt would pass for a held-out one.
         """
-        found = self.transform(table.channels).astype(np.float64)
-        for column, (view, classifier, sources) in enumerate(
-            zip(self.views, self.classifiers, self.sources, strict=True)
-        ):
-            matrix, seen = view.transform(table.channels), np.isin(table.sources.astype(str), list(sources))
-            target = np.where(table.label == 1, table.sources, "real") if classifier.multiclass else table.label
-            for fold in np.unique(folds):
-                train, test = seen & (folds != fold), seen & (folds == fold)
-                if not test.any() or len(np.unique(table.label[train])) < 2:
-                    continue
-                weights = sample_weights(table.label[train], table.sources[train], "source")
-                again = fit_classifier(
-                    copy.deepcopy(classifier), matrix[train], target[train], sample_weight=weights,
-                    groups=table.groups[train], text_features=getattr(classifier, "text_", None),
-                )  # fmt: skip
-                found[test, column] = again.predict_proba(matrix[test])[:, 1]
-        return found
+        columns = []
+        for base in self.bases:
+            column, known = base.probabilities(table.channels), base.knows(table)
+            for train, test in train_test(folds, table.groups):
+                rows = test[known[test]]
+                if len(rows):
+                    again = _fitted_again(base, table.select(train[known[train]]))
+                    column[rows] = replace(base, classifier=again).probabilities(table.select(rows).channels)
+            columns.append(column)
+        return np.column_stack(columns)
 
 
-def stacked_view(bases: Sequence[Detector], table: FitTable) -> StackedView:
-    """The bases as a feature view. Raises DetectorError unless all share the table's encoder and equalisation."""
-    for base in bases:
-        mine, theirs = base.card.encoder["fingerprint"], table.encoder["fingerprint"]
-        differences = compare_fingerprints(mine, theirs)
-        if differences or base.card.equalization != table.equalization:
-            why = "; ".join(differences) or f"equalisation {base.card.equalization!r} v. {table.equalization!r}"
-            raise DetectorError(
-                f"base detector {base.card.name} was fitted on other features ({why}); "
-                "stack detectors of one encoder and equalisation, or fit on the encoders together (a+b)"
-            )
-        if isinstance(base.view, StackedView):
-            raise DetectorError(f"base detector {base.card.name} is a stack itself; give its bases instead")
-    sources = [{**b.card.training.get("generators", {}), **b.card.training.get("photo_sources", {})} for b in bases]
-    return StackedView(
-        [base.card.name for base in bases],
-        [base.view for base in bases],
-        [base.classifier for base in bases],
-        [sorted(names) for names in sources],
+def _fitted_again(base: Base, part: FitTable) -> Any:
+    """The base's kind of classifier on these pictures alone."""
+    if len(np.unique(part.label)) < 2:
+        raise DetectorError(
+            f"base detector {base.name} has seen pictures of this data, too few to fit it again without those it is to "
+            "judge; stack on data that it has not seen, or on all the data it was fitted on"
+        )
+    target = np.where(part.label == 1, part.sources, "real") if base.classifier.multiclass else part.label
+    return fit_classifier(
+        make_classifier(base.kind, **copy.deepcopy(base.classifier.get_params())),
+        base.view.transform(part.channels),
+        target,
+        sample_weight=sample_weights(part.label, part.sources, "source"),
+        groups=part.groups,
+        text_features=getattr(base.classifier, "text_", None),
     )

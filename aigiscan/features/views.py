@@ -20,7 +20,7 @@ class FeatureView(ABC):
     """Channels → matrix (n_images, n_features)."""
 
     kind: ClassVar[str]
-    channels: ClassVar[tuple[str, ...]]
+    channels: tuple[str, ...]
     #: generators whose fakes chose this view; evaluation leaves them out
     search_generators: tuple[str, ...] = ()
 

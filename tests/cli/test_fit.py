@@ -20,19 +20,25 @@ def run(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def photographs(folder: Path, seed: int, shift: float = 0.0, suffix: str = "jpg") -> Path:
+    """24 pictures of noise; ``shift`` makes them redder."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for i in range(24):
+        pixels = rng.normal(110, 30, (20, 20, 3))
+        pixels[..., 0] += shift
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{i:02d}.{suffix}")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cameras and two generators of 24 pictures; generated ones are redder, in PNG, photographs are JPEG."""
     root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for source, kind in (("cam1", "0_real"), ("cam2", "0_real"), ("gan", "1_fake"), ("sd", "1_fake")):
-        folder = root / source / kind
-        folder.mkdir(parents=True)
-        for i in range(24):
-            pixels = rng.normal(110, 30, (20, 20, 3))
-            pixels[..., 0] += 25 * (kind == "1_fake")
-            image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-            image.save(folder / f"{i:02d}.{'png' if kind == '1_fake' else 'jpg'}")
+    photographs(root / "cam1" / "0_real", 0)
+    photographs(root / "cam2" / "0_real", 1)
+    photographs(root / "gan" / "1_fake", 2, 25, "png")
+    photographs(root / "sd" / "1_fake", 3, 25, "png")
     run("embed", root, "-o", root / "s.h5", "--encoder", "color:rgb")
     return root / "s.h5"
 
@@ -67,7 +73,11 @@ def test_stacking_and_continuing_and_own_photographs(store: Path, tmp_path: Path
         tmp_path / "b",
     )
     run("fit", store, "-o", tmp_path / "c", "--max-fpr", 0.1, "--from", tmp_path / "a")
-    run("fit", "--calibrate-on", store.parent / "cam1", tmp_path / "a", "-o", tmp_path / "own", "--max-fpr", 0.1)
+    seen = run("fit", "--calibrate-on", store.parent / "cam1", tmp_path / "a", "-o", tmp_path / "x", code=2)
+    assert "24 that the detector was fitted on" in seen.stderr
+    mine = photographs(tmp_path / "mine", seed=5)
+    done = run("fit", "--calibrate-on", mine, tmp_path / "a", "-o", tmp_path / "own")
+    assert "of your 24 photographs the old threshold flagged" in done.stderr
     for name in ("a", "s", "c", "own"):
         rows = list(csv.DictReader(io.StringIO(run("scan", store.parent / "gan", "-d", tmp_path / name).stdout)))
         assert sum(row["verdict"] == "ai" for row in rows) > 12, name

@@ -1,6 +1,6 @@
 """Writes tests/detector/golden: run once per detector format, never again for an old one.
 
-`python tests/detector/make_golden.py` (with tests/detector on the path). Detectors of every format that was ever
+`python tests/detector/make_golden.py` (with tests on the path). Detectors of every format that was ever
 released must go on giving the scores written beside them.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from test_detector import SETTINGS, planted
+from detector_planted import SETTINGS, planted
 
 from aigiscan.detector.fit import fit
 from aigiscan.features.views import ComponentsView, EmbeddingView

@@ -8,55 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from detector_planted import FINGERPRINT, SETTINGS, encoded, planted
 
 from aigiscan.classifiers.folds import source_folds
+from aigiscan.detector.bases import stacked_view
 from aigiscan.detector.detector import Detector
-from aigiscan.detector.fit import FitSettings, fit
+from aigiscan.detector.fit import fit
 from aigiscan.detector.recalibrate import recalibrate
-from aigiscan.detector.stacked import stacked_view
-from aigiscan.detector.table import FitTable, sample_weights
+from aigiscan.detector.table import sample_weights
 from aigiscan.detector.tune import tune_on_paper_grid
 from aigiscan.errors import DetectorError, FitError
 from aigiscan.evaluation.card_metrics import complete_card
 from aigiscan.features.views import ComponentsView, EmbeddingView, HeadsView
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.runner import Encoded
-
-FINGERPRINT = {"name": "fake", "weights": "", "preprocessing": {}, "precision": "fp32"}
-
-
-def planted(
-    per_source: int = 30, d: int = 12, seed: int = 0, gap: float = 2.0, equalization: str = "", **changes: object
-) -> FitTable:
-    """Four photo sources and four generators; fakes are shifted by ``gap`` in columns 5 and 7, nothing else tells."""
-    rng = np.random.default_rng(seed)
-    label = np.repeat([0, 1], 4 * per_source).astype(np.int8)
-    names = np.repeat([f"cam{i}" for i in range(4)] + [f"gen{i}" for i in range(4)], per_source).astype(object)
-    x = rng.normal(size=(len(label), d)).astype(np.float32)
-    x[:, [5, 7]] += gap * label[:, None]
-    empty = np.full(len(label), "", dtype=object)
-    number = np.arange(len(label))
-    text = {
-        "path": np.array([f"{n}/{i}.png" for n, i in zip(names, number, strict=True)], dtype=object),
-        "generator": np.where(label == 1, names, empty),
-        "family": empty, "group": empty, "split": empty,
-        "source": names,
-        "format": np.full(len(label), "PNG", dtype=object),
-        "sha256": np.array([f"{i:064d}" for i in number], dtype=object),
-    }  # fmt: skip
-    return replace(
-        FitTable(label, text, {"embedding": x}, {"name": "fake", "fingerprint": FINGERPRINT}, equalization), **changes
-    )
-
-
-def encoded(table: FitTable) -> list[Encoded]:
-    return [
-        Encoded(ImageRecord(path), FileFacts(sha256=sha), {"embedding": x})
-        for path, sha, x in zip(table.text["path"], table.text["sha256"], table.channels["embedding"], strict=True)
-    ]
-
-
-SETTINGS = FitSettings(max_fpr=0.05, max_miss=0.05, folds=4, name="planted")
 
 
 @pytest.fixture(scope="module")
@@ -207,11 +172,12 @@ def test_recalibration_moves_the_threshold_alone(fitted: Detector) -> None:
     # photographs of a camera that the detector finds suspicious
     odd = planted(per_source=100, gap=1.0, seed=3)
     mine = odd.select(odd.label == 1)
-    renewed, unreadable = recalibrate(fitted, encoded(mine), 0.05)
-    assert unreadable == []
+    done = recalibrate(fitted, encoded(mine), 0.05)
+    renewed = done.detector
+    assert (done.photographs, done.unreadable, done.seen) == (400, (), ())
     before = [v.verdict for v in fitted.judge(encoded(mine))]
     now = [v.verdict for v in renewed.judge(encoded(mine))]
-    assert before.count("ai") > 40
+    assert before.count("ai") > 40 and done.flagged_before == before.count("ai")
     assert now.count("ai") <= 0.05 * len(now) + 1
     assert renewed.card.thresholds["calibrated_on"]["photographs"] == 400
     rows = encoded(planted(seed=5))
@@ -225,23 +191,22 @@ def test_stacking_uses_bases_out_of_fold_and_survives_saving(tmp_path: Path) -> 
     for i, columns in enumerate(([5, 0], [7, 1], [2, 3])):  # the third knows nothing
         result = fit(table, replace(SETTINGS, name=f"base{i}"), ComponentsView(columns))
         bases.append(result.detector)
-    view = stacked_view(bases, table)
+    view = stacked_view(bases, table.encoder, table.equalization)
     stacked = fit(table, replace(SETTINGS, classifier="stacking"), view)
     coef = stacked.detector.classifier.coef_[0]
     assert coef[2] < min(coef[0], coef[1])
     stacked.detector.save(tmp_path / "s")
     rows = encoded(planted(seed=9))
     assert list(Detector.load(tmp_path / "s").judge(rows)) == list(stacked.detector.judge(rows))
-    other = replace(table, equalization="square:64")
     with pytest.raises(DetectorError, match="other features"):
-        stacked_view(bases, other)
+        stacked_view(bases, table.encoder, "square:64")
 
 
 def test_out_of_fold_columns_do_not_know_their_image() -> None:
     """A base that has learnt its pictures by heart (1-nearest neighbour) must look like chance out of fold."""
     table = planted(gap=0.0)
     base = fit(table, replace(SETTINGS, classifier="knn", params={"k": 1})).detector
-    view = stacked_view([base], table)
+    view = stacked_view([base], table.encoder, table.equalization)
     by_heart = view.transform(table.channels)[:, 0]
     honest = view.out_of_fold(table, np.arange(len(table)) % 5)[:, 0]
     assert by_heart[table.label == 1].min() > by_heart[table.label == 0].max()

@@ -84,7 +84,7 @@ def test_nothing_is_flagged_before_calibration_and_the_promise_holds_after(head:
     rows = [Encoded(ImageRecord(str(i)), FileFacts(sha256=f"{i:064d}"), {"embedding": v}) for i, v in enumerate(x)]
     assert {v.verdict for v in detector.judge(rows)} == {"uncertain"}
     assert any("too few" in warning for warning in detector.calibration.warnings)
-    renewed, _ = recalibrate(detector, rows[:200], 0.05)
+    renewed = recalibrate(detector, rows[:200], 0.05).detector
     flagged = [v.verdict for v in renewed.judge(rows[200:])].count("ai")
     assert 0 < flagged <= 0.05 * 200 + 3 * np.sqrt(200 * 0.05)
 

@@ -138,10 +138,11 @@ def test_a_concatenation_has_the_parts_of_both(planted_name: str, pictures: Any)
 
 @pytest.mark.parametrize("meta", ["stacking", "logistic"])
 def test_a_stack_has_a_part_per_base(planted: Any, pictures: Any, meta: str) -> None:
-    from aigiscan.detector.stacked import StackedView
+    from aigiscan.detector.stacked import Base, StackedView
 
     bases = [make_detector(planted, pictures), make_detector(planted, pictures, classifier="knn", k=3)]
-    view = StackedView(["one", "two"], [b.view for b in bases], [b.classifier for b in bases], [[], []])
+    kinds = ("one", "logistic"), ("two", "knn")
+    view = StackedView([Base(*kind[:1], b.view, kind[1], b.classifier) for kind, b in zip(kinds, bases, strict=True)])
     detector = make_detector(planted, pictures, view=view, classifier=meta)
     explanation, score = explained(detector, pictures[0][1])
     assert set(explanation.parts) == {"base:one", "base:two", "intercept"}
