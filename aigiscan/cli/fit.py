@@ -255,8 +255,8 @@ def _calibrate(
     from aigiscan.detector.detector import Detector
     from aigiscan.detector.recalibrate import recalibrate
     from aigiscan.images.find import find_images
-    from aigiscan.reports.writers import printable
     from aigiscan.runner import run
+    from aigiscan.text import printable
 
     if len(paths) != 1:
         raise InputError("--calibrate-on takes one detector: aigiscan fit --calibrate-on FOLDER DETECTOR -o NEW")
