@@ -242,7 +242,7 @@ def main() -> None:
     unseen = np.ones(len(base.labels), dtype=bool)
     if given.card:
         card = yaml.safe_load(Path(given.card).read_text(encoding="utf-8"))
-        unseen = np.isin(base.sources.astype(str), card["data"]["kept_out"])
+        unseen = np.isin(base.names.astype(str), card["data"]["kept_out"])
     everything, kept_out = (Judged(base, rows, given) for rows in (np.ones_like(unseen), unseen))
     for name, job in jobs.items():
         if given.only and not any(name.startswith(start) for start in given.only):
@@ -280,8 +280,9 @@ class Judged:
         base, given, rows = self.base, self.given, self.rows
         found = held_out_figures(
             scores[rows],
-            *(kind[rows] for kind in (base.labels, base.sources, base.groups)),
+            *(kind[rows] for kind in (base.labels, base.names, base.groups)),
             base.families,
+            units=base.sources[rows],
             draws=given.draws,
             seed=given.seed,
         )

@@ -82,7 +82,7 @@ def flagged(found: dict[str, np.ndarray], table: FitTable, column: int, rule: st
 
 def measured(flags: np.ndarray, table: FitTable, rate: float) -> list[float]:
     """Shares flagged: all photographs, mean over sources, worst large source, large sources above it; fakes' recall."""
-    names = table.sources.astype(str)
+    names = table.names.astype(str)
     by_label = [
         {s: flags[(names == s) & (table.label == v)] for s in np.unique(names[table.label == v])} for v in (0, 1)
     ]

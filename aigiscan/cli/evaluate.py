@@ -192,7 +192,7 @@ def _detectors(
         for name, judge in detectors.items():
             label = name if len(inputs) == 1 else f"{name} on {given.name}"
             scores, kept = detector_scores(judge, given, running)
-            labels, sources, groups = given.labels[kept], given.sources[kept], given.groups[kept]
+            labels, sources, groups = given.labels[kept], given.names[kept], given.groups[kept]
             shown.append((label, [given.records[i].path for i in kept], scores, labels, sources))
             figures[label] = detector_figures(
                 scores, labels, sources, groups, judge.calibration, given.families,
@@ -230,9 +230,9 @@ def _held_out(
     for entry in console.track(entries, total=len(entries), description="held out"):
         candidate = entry.candidate.without(exclude)
         scores, _ = candidate.held_out_scores(folds, seed)
-        shown.append((candidate.name, candidate.paths, scores, candidate.labels, candidate.sources))
+        shown.append((candidate.name, candidate.paths, scores, candidate.labels, candidate.names))
         figures[candidate.name] = held_out_figures(
-            scores, candidate.labels, candidate.sources, candidate.groups, candidate.families,
+            scores, candidate.labels, candidate.names, candidate.groups, candidate.families, units=candidate.sources,
             max_fprs=sorted({0.01, max_fpr}), draws=draws, seed=seed,
         )  # fmt: skip
     text = (
@@ -261,9 +261,9 @@ def _transfer(
 
     exclude = _choosers(entries)
     for candidate in (entry.candidate for entry in entries):
-        test = split_by_source(candidate.labels, candidate.sources, candidate.groups, candidate.splits, seed=seed)
+        test = split_by_source(candidate.labels, candidate.names, candidate.groups, candidate.splits, seed=seed)
         matrix = transfer_matrix(
-            candidate.X, candidate.labels, candidate.sources, candidate.families, candidate.groups, test, candidate.fit,
+            candidate.X, candidate.labels, candidate.names, candidate.families, candidate.groups, test, candidate.fit,
             min_images=min_images, exclude=exclude, max_fpr=max_fpr, draws=min(draws, 500), seed=seed,
         )  # fmt: skip
         write_transfer(report, candidate.name, matrix)
@@ -289,7 +289,7 @@ def _train_on(
             console.warn(f"{train_on} holds these very images: the figures say nothing about new ones")
         scores = fitted.decision_function(candidate.X)
         figures[candidate.name] = detector_figures(
-            scores, candidate.labels, candidate.sources, candidate.groups, calibration, candidate.families,
+            scores, candidate.labels, candidate.names, candidate.groups, calibration, candidate.families,
             draws=draws, seed=seed,
         )  # fmt: skip
         seen[candidate.name] = known

@@ -39,7 +39,7 @@ def of_detectors(
     running: dict[str, Any],
 ) -> None:
     """Each detector with its own preprocessing and threshold."""
-    chosen = sample(given.labels, given.sources, max_images, seed)
+    chosen = sample(given.labels, given.names, max_images, seed)
     rows: dict[str, list[RobustnessRow]] = {}
     for name, judge in detectors.items():
         steps = {spec: (spec, judge.card.equalization) for spec in (CLEAN, *PERTURBATIONS)}
@@ -77,7 +77,7 @@ def of_fits(
             np.flatnonzero((folds != best) & ~np.isin(candidate.groups, candidate.groups[held])), "source"
         )
         if given.name not in known:
-            chosen = held[sample(candidate.labels[held], candidate.sources[held], max_images, seed)]
+            chosen = held[sample(candidate.labels[held], candidate.names[held], max_images, seed)]
             steps = {spec: (spec, given.fitting_table().equalization) for spec in (CLEAN, *PERTURBATIONS)}
             known[given.name] = perturbed_channels(given, chosen, make_encoder(given, running), steps, running)
         readable, channels = known[given.name]
@@ -101,18 +101,19 @@ def quality(
         given, candidate = entry.given, entry.candidate
         crop = without_jpeg(given.fitting_table().equalization)
         if given.name not in known:
-            chosen = sample(candidate.labels, candidate.sources, 2 * max_images, seed)
+            chosen = sample(candidate.labels, candidate.names, 2 * max_images, seed)
             steps = {f"quality {q}": (CLEAN, f"{crop},jpeg:{q}".lstrip(",")) for q in QUALITIES}
             known[given.name] = perturbed_channels(given, chosen, make_encoder(given, running), steps, running)
         readable, channels = known[given.name]
         part = replace(
             candidate,
             labels=candidate.labels[readable],
+            names=candidate.names[readable],
             sources=candidate.sources[readable],
             groups=candidate.groups[readable],
         )
         matrices = {q: entry.view.transform(channels[f"quality {q}"]) for q in QUALITIES}
-        test = split_by_source(part.labels, part.sources, part.groups, seed=seed)
+        test = split_by_source(part.labels, part.names, part.groups, seed=seed)
 
         def fit(X: np.ndarray, rows: np.ndarray, part: Any = part) -> Any:
             return replace(part, X=X).fit(rows, "source")

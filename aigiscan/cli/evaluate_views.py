@@ -33,7 +33,7 @@ def geometry(report: EvaluationReport, inputs: Sequence[Inputs], features: Seque
     )
     for given in inputs:
         table = given.fitting_table()
-        generators = np.where(given.labels == 1, given.sources, "")
+        generators = np.where(given.labels == 1, given.names, "")
         for spec in features:
             view = parse_view(spec, table.encoder["fingerprint"])
             kept = view.kept if isinstance(view, ComponentsView) else None
@@ -108,7 +108,7 @@ def gallery(
 def _pictures(given: Inputs, failed: dict[str, int]) -> Iterator[tuple[str, Image]]:
     from aigiscan.images.decode import decode
 
-    names = np.where(given.labels == 1, given.sources, "real")
+    names = np.where(given.labels == 1, given.names, "real")
     for record, name in console.track(
         list(zip(given.records, names.tolist(), strict=True)), total=len(names), description="spectra"
     ):

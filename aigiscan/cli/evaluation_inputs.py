@@ -43,9 +43,9 @@ class Inputs:
         return np.array([record.label for record in self.records], dtype=np.int8)
 
     @property
-    def sources(self) -> np.ndarray:
+    def names(self) -> np.ndarray:
         """(n,) the generator of a fake, the source of a photograph."""
-        return np.array([_source(record) for record in self.records], dtype=str)
+        return np.array([_name(record) for record in self.records], dtype=str)
 
     @property
     def groups(self) -> np.ndarray:
@@ -68,7 +68,7 @@ class Entry:
     candidate: Candidate
 
 
-def _source(record: ImageRecord) -> str:
+def _name(record: ImageRecord) -> str:
     if record.label == 1:
         return record.generator or "fake"
     return record.source or "real"
@@ -109,7 +109,7 @@ def load_inputs(
 
 
 def _families(records: Sequence[ImageRecord], given: dict[str, str]) -> dict[str, str]:
-    known = {_source(r): r.family for r in records if r.label == 1 and r.family}
+    known = {_name(r): r.family for r in records if r.label == 1 and r.family}
     return {**known, **given}
 
 
@@ -277,4 +277,4 @@ def fit_on_store(entry: Entry, train_on: str, *, max_fpr: float, seed: int) -> t
     scores, _ = candidate.held_out_scores(seed=seed)
     calibration = Calibration.from_scores(scores[table.label == 0], scores[table.label == 1], max_fpr, max_fpr)
     fitted = candidate.fit(np.arange(len(table)), "source")
-    return fitted, calibration, set(table.sources.tolist()), table.summary()["digest"]
+    return fitted, calibration, set(table.names.tolist()), table.summary()["digest"]

@@ -45,6 +45,7 @@ def cross_conformal_rates(
     max_miss: float = 0.01,
     *,
     rule: str = "guarded",
+    units: Sequence[str] | NDArray | None = None,
 ) -> list[AchievedRate]:
     """What would happen to each source if the thresholds were calibrated on all the others.
 
@@ -52,7 +53,8 @@ def cross_conformal_rates(
     :func:`aigiscan.classifiers.folds.source_folds`): (n,), or (n, k) under k equalisations, of which all are calibrated
     on and the first is judged, as ``fit`` and ``scan`` do. Each source in turn is judged by a calibration on the images
     of all other sources, so that neither the fit that scored it nor the threshold saw it. rule: ``guarded`` as ``fit``
-    calibrates, ``image`` without the caution by source, ``source`` with a source as the bound's unit.
+    calibrates, ``image`` without the caution by source, ``source`` with a source as the bound's unit. units: what is
+    left out with a source where that is more than the source itself (fine-tunes of one model).
     Order as :func:`achieved_rates`. FitError where leaving a source out leaves no photographs.
     """
     y, names = np.asarray(labels), np.asarray(sources).astype(str)
@@ -60,10 +62,12 @@ def cross_conformal_rates(
     if len(values) != len(y):
         raise FitError(f"{len(y)} labels but {len(values)} scores")
     values = finite_scores(values.ravel()).reshape(len(y), -1)
+    unit = names if units is None else np.asarray(units).astype(str)
     k = values.shape[1]
     rates = []
     for source, label, rows in _by_source(y, names):
-        real, fake = ~rows & (y == 0), ~rows & (y == 1)
+        others = ~np.isin(unit, unit[rows]) | (y != label)
+        real, fake = others & (y == 0), others & (y == 1)
         if not real.any():
             raise FitError(f"without {source} there are no photographs to calibrate on; give a second photo source")
         of_real, of_fake = np.repeat(names[real], k), np.repeat(names[fake], k)

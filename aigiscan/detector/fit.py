@@ -112,7 +112,7 @@ def fit(
     unfitted = make_classifier(settings.classifier, **dict(settings.params))
     if "random_state" in unfitted.get_params() and "random_state" not in settings.params:
         unfitted.set_params(random_state=settings.seed)
-    target = np.where(table.label == 1, table.sources, "real") if unfitted.multiclass else table.label
+    target = np.where(table.label == 1, table.names, "real") if unfitted.multiclass else table.label
 
     def fitted_on(rows: np.ndarray) -> Any:
         weights = np.tile(sample_weights(table.label[rows], table.sources[rows], settings.weighting), k) / k

@@ -36,7 +36,7 @@ class Base:
 
     def knows(self, table: FitTable) -> np.ndarray:
         """Mask (n,) of the rows whose picture, generator or photo source fitted it."""
-        return self.seen.in_fit(table.text["sha256"]) | np.isin(table.sources.astype(str), list(self.sources))
+        return self.seen.in_fit(table.text["sha256"]) | np.isin(table.names.astype(str), list(self.sources))
 
 
 class StackedView(FeatureView):
@@ -127,7 +127,7 @@ def _fitted_again(base: Base, part: FitTable) -> Any:
             f"base detector {base.name} has seen pictures of this data, too few to fit it again without those it is to "
             "judge; stack on data that it has not seen, or on all the data it was fitted on"
         )
-    target = np.where(part.label == 1, part.sources, "real") if base.classifier.multiclass else part.label
+    target = np.where(part.label == 1, part.names, "real") if base.classifier.multiclass else part.label
     return fit_classifier(
         make_classifier(base.kind, **copy.deepcopy(base.classifier.get_params())),
         base.view.transform(part.channels),

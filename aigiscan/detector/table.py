@@ -41,7 +41,12 @@ class FitTable:
 
     @property
     def sources(self) -> np.ndarray:
-        """What is left out as a whole: the generator of a fake, the source of a photograph (n,) object."""
+        """The unit of folds and weights, left out as a whole (n,) object: ``source``, else the name."""
+        return np.where(self.text["source"] == "", self.names, self.text["source"])
+
+    @property
+    def names(self) -> np.ndarray:
+        """What tables call an image by: the generator of a fake, the source of a photograph (n,) object."""
         named = np.where(self.label == 1, self.text["generator"], self.text["source"])
         return np.where(named == "", np.where(self.label == 1, "fake", "real"), named)
 
@@ -73,7 +78,8 @@ class FitTable:
             "real": int(real.sum()),
             "fake": int(fake.sum()),
             "digest": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-            "generators": counts(self.sources[fake]),
+            "generators": counts(self.names[fake]),
+            "fake_sources": len(set(self.sources[fake].tolist())),
             "photo_sources": counts(self.sources[real]),
             "formats": {
                 "real": counts(self.text["format"][real]),

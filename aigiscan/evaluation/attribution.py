@@ -20,7 +20,7 @@ def attribution(candidate: Candidate, n_folds: int = 5, seed: int = 0) -> Confus
     families = getattr(candidate.make(), "families", None)
     for train, test in train_test(group_folds(candidate.labels, candidate.groups, n_folds, seed), candidate.groups):
         predicted[test] = candidate.fit(train).predict_generator(candidate.X[test])
-    truth = np.where(candidate.labels == 1, candidate.sources, REAL_NAME)
+    truth = np.where(candidate.labels == 1, candidate.names, REAL_NAME)
     if families is not None:
         truth = np.array([{**families, REAL_NAME: REAL_NAME}.get(name, OTHER) for name in truth.tolist()])
     return confusion(truth, predicted)

@@ -22,14 +22,16 @@ Index = NDArray[np.intp]
 class Candidate:
     """n images as a matrix, and a classifier to fit on them.
 
-    name: for tables and files. X (n, features). labels (n,), sources (n,) (generator of a fake, source of a
-    photograph), groups (n,), splits (n,). families: generator → family. make() gives an unfitted classifier.
+    name: for tables and files. X (n, features). labels (n,). names (n,): generator of a fake, source of a photograph.
+    sources (n,): the unit of folds and weights, which may hold several generators. groups (n,), splits (n,). families:
+    generator → family. make() gives an unfitted classifier.
     text_features: (2, d), for classifiers that use words. exclude: generators that chose the features.
     """
 
     name: str
     X: NDArray
     labels: NDArray
+    names: NDArray
     sources: NDArray
     groups: NDArray
     splits: NDArray
@@ -50,11 +52,12 @@ class Candidate:
     ) -> Candidate:
         """From labelled images and a feature view."""
         fakes = table.label == 1
-        families = dict(zip(table.sources[fakes].tolist(), table.text["family"][fakes].tolist(), strict=True))
+        families = dict(zip(table.names[fakes].tolist(), table.text["family"][fakes].tolist(), strict=True))
         return cls(
             name=name,
             X=view.transform(table.channels),
             labels=np.asarray(table.label),
+            names=table.names.astype(str),
             sources=table.sources.astype(str),
             groups=table.groups.astype(str),
             splits=table.text["split"].astype(str),
@@ -67,16 +70,16 @@ class Candidate:
 
     def without(self, generators: Collection[str]) -> Candidate:
         """The same without the fakes of some generators: what chose the features takes no part in measuring them."""
-        kept = ~((self.labels == 1) & np.isin(self.sources, list(generators)))
+        kept = ~((self.labels == 1) & np.isin(self.names, list(generators)))
         if kept.all():
             return self
-        chosen = {name: getattr(self, name)[kept] for name in ("X", "labels", "sources", "groups", "splits")}
+        chosen = {name: getattr(self, name)[kept] for name in ("X", "labels", "names", "sources", "groups", "splits")}
         return replace(self, **chosen, paths=self.paths[kept] if len(self.paths) else self.paths)
 
     @property
     def target(self) -> NDArray:
         """What the classifier learns: labels, or generator names with ``real`` for multi-class ones."""
-        return np.where(self.labels == 1, self.sources, REAL_NAME) if self.make().multiclass else self.labels
+        return np.where(self.labels == 1, self.names, REAL_NAME) if self.make().multiclass else self.labels
 
     def fit(self, rows: Index, weighting: str = "class") -> Any:
         """A classifier fitted on these rows. weighting: see :func:`aigiscan.detector.table.sample_weights`."""

@@ -49,9 +49,9 @@ def complete_card(result: FitResult) -> tuple[Detector, list[TableRow]]:
     metrics: dict[str, Any] = {
         "held_out": held_out,
         "held_out_note": "each image scored without its generator or photo source in the fit; photographs pooled",
-        "per_generator_auc": _per_generator(table.label, first, table.sources),
+        "per_generator_auc": _per_generator(table.label, first, table.names),
     }
-    if len(_names(table, 0)) > 1:
+    if len(_sources(table, 0)) > 1:
         metrics["achieved"] = [_achieved(table.label, result.held_out, table.sources, rate) for rate in (0.01, 0.05)]
     if result.in_distribution is not None:
         metrics["in_distribution"] = _figures(table, result.in_distribution, result.folds)
@@ -65,14 +65,14 @@ def complete_card(result: FitResult) -> tuple[Detector, list[TableRow]]:
     return replace(result.detector, card=card), rows
 
 
-def _names(table: FitTable, label: int) -> set[str]:
+def _sources(table: FitTable, label: int) -> set[str]:
     return set(table.sources[table.label == label].tolist())
 
 
 def _figures(table: FitTable, scores: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
     label, sources = table.label, table.sources
     # The unit drawn again is a source; where a class has one alone, its groups.
-    units = np.where(label == 1, *(sources if len(_names(table, v)) > 1 else table.groups for v in (1, 0)))
+    units = np.where(label == 1, *(sources if len(_sources(table, v)) > 1 else table.groups for v in (1, 0)))
     p = _left_out_probabilities(label, scores, folds)
 
     def interval(statistic: Callable[[np.ndarray], float]) -> list[float]:
@@ -84,7 +84,7 @@ def _figures(table: FitTable, scores: np.ndarray, folds: np.ndarray) -> dict[str
         "tpr_at_5_percent_fpr": interval(lambda i: tpr_at_fpr(label[i], scores[i], 0.05)),
         "tpr_at_1_percent_fpr": interval(lambda i: tpr_at_fpr(label[i], scores[i], 0.01)),
         "balanced_accuracy_at_0": interval(lambda i: accuracies(label[i], scores[i])[0]),
-        "mean_auc_per_generator": round(float(np.mean(list(_per_generator(label, scores, sources).values()))), 4),
+        "mean_auc_per_generator": round(float(np.mean(list(_per_generator(label, scores, table.names).values()))), 4),
         "ece": round(ece(label, p), 4),
         "brier": round(brier(label, p), 4),
     }
@@ -100,12 +100,12 @@ def _left_out_probabilities(label: np.ndarray, scores: np.ndarray, folds: np.nda
     return p
 
 
-def _per_generator(label: np.ndarray, scores: np.ndarray, sources: np.ndarray) -> dict[str, float]:
+def _per_generator(label: np.ndarray, scores: np.ndarray, names: np.ndarray) -> dict[str, float]:
     """AUC of each generator against all photographs, worst first."""
     real = scores[label == 0]
     found = {}
-    for name in sorted(set(sources[label == 1].tolist())):
-        fake = scores[(label == 1) & (sources == name)]
+    for name in sorted(set(names[label == 1].tolist())):
+        fake = scores[(label == 1) & (names == name)]
         pooled_labels = np.repeat([0, 1], [len(real), len(fake)])
         found[str(name)] = round(auc(pooled_labels, np.concatenate([real, fake])), 4)
     return dict(sorted(found.items(), key=lambda item: item[1]))

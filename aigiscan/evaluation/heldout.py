@@ -68,6 +68,7 @@ def held_out_figures(
     groups: NDArray,
     families: Mapping[str, str] | None = None,
     *,
+    units: NDArray | None = None,
     max_fprs: Sequence[float] = (0.01, 0.05),
     max_miss: float = 0.05,
     draws: int = 1000,
@@ -76,12 +77,14 @@ def held_out_figures(
     """All figures of out-of-fold scores (n,): thresholds and probabilities calibrated on other sources.
 
     sources: the generator of a fake, the source of a photograph, (n,). groups: (n,), what the interval of a single
-    generator draws again. Photographs of all sources are pooled as the other side of every comparison. Where all come
-    from one source, its groups are dealt into parts that stand for sources: in distribution, not a new camera.
+    generator draws again. units: (n,), what the folds left out as one where that is more than one generator.
+    Photographs of all sources are pooled as the other side of every comparison. Where all come from one source, its
+    groups are dealt into parts that stand for sources: in distribution, not a new camera.
     """
     y, names = np.asarray(labels), photo_parts(labels, sources, groups)
-    rates = {fpr: cross_conformal_rates(scores, y, names, fpr, max_miss) for fpr in max_fprs}
-    return _figures(scores, y, names, groups, families or {}, rates, cross_calibrated(scores, y, names), draws, seed)
+    unit = names if units is None else np.where(y == 1, np.asarray(units).astype(str), names)
+    rates = {fpr: cross_conformal_rates(scores, y, names, fpr, max_miss, units=unit) for fpr in max_fprs}
+    return _figures(scores, y, names, groups, families or {}, rates, cross_calibrated(scores, y, unit), draws, seed)
 
 
 def photo_parts(labels: NDArray, sources: NDArray, groups: NDArray, parts: int = 10) -> NDArray:

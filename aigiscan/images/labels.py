@@ -40,8 +40,9 @@ def list_labelled(path: str | os.PathLike[str]) -> Listing:
     """Every labelled image of a folder or CSV manifest, sorted by the bytes of the path.
 
     A ``manifest.csv`` in the folder is used if it has the columns ``path`` and ``label``. Set in each record:
-    ``label``; ``generator`` ("" for photographs); ``source`` (fakes: the generator; photographs: the folder in which
-    their ``0_real`` lies, else the manifest's column, else the folder's name); ``split`` ("train", "val", "test" from
+    ``label``; ``generator`` ("" for photographs); ``source``, what is left out and weighted as one (the manifest's
+    column if it is filled; else of fakes the generator, of photographs the folder in which their ``0_real`` lies, else
+    the file's folder); ``split`` ("train", "val", "test" from
     the manifest or a folder of that name, else ""); ``group`` (the manifest's; else, where every fake of a folder has a
     photograph of the same name, that name, for the two are a pair; "" means a group of its own); ``family`` and
     ``caption`` from the manifest. Files that cannot be listed keep their ``error``.
@@ -93,9 +94,8 @@ def _with_source(record: ImageRecord, parts: Sequence[str]) -> ImageRecord:
     folder = parts[-2] if len(parts) > 1 else ""
     if record.label == FAKE:
         generator = record.generator or above or record.source or folder or "unknown"
-        return replace(record, generator=generator, source=generator)
-    # A manifest's own column may name single files of a repository; a folder of photographs is one source.
-    return replace(record, generator="", source=above or record.source or folder or "real")
+        return replace(record, generator=generator, source=record.source or generator)
+    return replace(record, generator="", source=record.source or above or folder or "real")
 
 
 @dataclass(frozen=True, slots=True)

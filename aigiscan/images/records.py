@@ -21,8 +21,9 @@ class ImageRecord:
     label: 0 real, 1 fake (AI-generated), None unknown.
     generator, family, group, split, caption: as DESIGN section 1 names them; empty if unknown.
         ``group`` is what must stay on one side of a split.
-    source: where a photograph comes from (camera, data set) or the generator of a fake: what is left out as a whole
-        when a figure is to say something about sources never seen.
+    source: what is left out as a whole when a figure is to say something about sources never seen: where a photograph
+        comes from (camera, site, data set); of a fake the generator, or what a manifest puts together with others
+        (fine-tunes of one model, methods on one set of prompts).
     error: why the file cannot be opened, when the listing itself found out (broken link, folder without permission).
     """
 

@@ -197,6 +197,19 @@ def test_cross_conformal_shows_the_camera_that_breaks_the_promise():
         cross_conformal_rates(scores[:400], labels[:400], np.repeat(["a"], 400))
 
 
+def test_a_fake_is_judged_without_the_others_of_its_source():
+    real = np.arange(100.0)
+    fakes = np.concatenate([np.full(50, 30.0), np.full(50, 29.0), np.full(50, 90.0)])
+    labels, names = np.repeat([0, 1], [100, 150]), np.repeat(["cam_a", "cam_b", "v1", "v2", "other"], 50)
+
+    def missed(units=None):
+        rates = cross_conformal_rates(np.concatenate([real, fakes]), labels, names, 0.05, 0.05, units=units)
+        return {r.source: r.real for r in rates if r.label == 1}["v1"]
+
+    assert missed() == 0.0  # v2, which scores lower still, sets the threshold of v1
+    assert missed(np.where(np.isin(names, ["v1", "v2"]), "v", names)) == 1.0
+
+
 def test_description_is_plain_and_states_the_unit():
     import yaml
 

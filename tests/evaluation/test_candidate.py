@@ -5,9 +5,10 @@ from functools import partial
 import numpy as np
 
 from aigiscan.classifiers import make_classifier
-from aigiscan.detector.table import FitTable
+from aigiscan.detector.table import FitTable, sample_weights
 from aigiscan.evaluation.attribution import attribution
 from aigiscan.evaluation.candidate import Candidate
+from aigiscan.evaluation.heldout import held_out_figures
 from aigiscan.features.views import ComponentsView, EmbeddingView
 
 
@@ -25,6 +26,7 @@ def table(each=12):
         "family": np.where(label == 1, np.where(names == "sd", "diffusion", "gan"), ""),
         "group": np.array([f"{n}{i // 2}" for i, n in enumerate(names)]),
         "split": np.full(len(names), ""),
+        "format": np.full(len(names), "PNG"),
         "path": np.array([f"{i}.png" for i in range(len(names))]),
         "sha256": np.array([str(i) for i in range(len(names))]),
     }
@@ -53,6 +55,28 @@ def test_held_out_scores_never_come_from_a_fit_that_saw_the_source():
     assert len(seen) == 3
     for source in np.unique(candidate.sources):
         assert len(np.unique(folds[candidate.sources == source])) == 1
+
+
+def test_what_the_source_column_puts_together_is_left_out_together():
+    together = table()
+    together.text["source"][np.isin(together.text["generator"], ["gan1", "sd"])] = "one_model"
+    candidate = Candidate.of("c", together, EmbeddingView(), partial(make_classifier, "logistic"))
+    scores, folds = candidate.held_out_scores(2)
+    assert len(set(folds[candidate.sources == "one_model"])) == 1
+    assert (
+        set(folds[candidate.names == "gan1"])
+        == set(folds[candidate.names == "sd"])
+        != set(folds[candidate.names == "gan2"])
+    )
+    # tables go on naming generators, and one source of two generators weighs as one
+    found = held_out_figures(
+        scores, candidate.labels, candidate.names, candidate.groups, units=candidate.sources, draws=5
+    )
+    assert {g.generator for g in found.generators} == {"gan1", "gan2", "sd"}
+    assert together.summary()["generators"] == {"gan1": 12, "gan2": 12, "sd": 12}
+    weights = sample_weights(together.label, together.sources, "source")
+    of = {name: weights[together.names == name].sum() for name in ("gan1", "gan2", "sd")}
+    np.testing.assert_allclose([of["gan1"], of["sd"]], of["gan2"] * np.sqrt(2) / 2)
 
 
 def test_generators_that_chose_the_features_can_be_left_out():

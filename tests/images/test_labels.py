@@ -104,19 +104,24 @@ def test_pairs_share_a_group(tmp_path: Path) -> None:
 
 def test_manifest_in_the_folder_goes_before_the_layout(tmp_path: Path) -> None:
     plant(tmp_path, "gan/1_fake/a.png", "wild/places/0_real/b.png", "c.png", "left_out/1_fake/x.png")
+    plant(tmp_path, "gan/1_fake/d.png", "wild/places/0_real/e.png")
     (tmp_path / "manifest.csv").write_text(
         "path,label,generator,family,group,split,source\n"
-        "gan/1_fake/a.png,fake,stylegan2,gan,g1,train,repo:a.png\n"
-        "wild/places/0_real/b.png,real,,,g1,validation,repo:b.png\n"
+        "gan/1_fake/a.png,fake,stylegan2,gan,g1,train,nvidia\n"
+        "wild/places/0_real/b.png,real,,,g1,validation,site\n"
         "c.png,nature,,,,,flickr\n"
+        "gan/1_fake/d.png,ai,,,,,\n"
+        "wild/places/0_real/e.png,real,,,,,\n"
     )
     found = by_name(tmp_path)
     assert facts(tmp_path) == {
-        "gan/1_fake/a.png": (FAKE, "stylegan2", "stylegan2", "train"),
-        "wild/places/0_real/b.png": (REAL, "", "places", "val"),
+        "gan/1_fake/a.png": (FAKE, "stylegan2", "nvidia", "train"),
+        "wild/places/0_real/b.png": (REAL, "", "site", "val"),
         "c.png": (REAL, "", "flickr", ""),
+        "gan/1_fake/d.png": (FAKE, "gan", "gan", ""),
+        "wild/places/0_real/e.png": (REAL, "", "places", ""),
     }
-    assert [found[name].group for name in sorted(found)] == ["", "g1", "g1"]
+    assert [found[name].group for name in sorted(found)] == ["", "g1", "", "g1", ""]
     assert found["gan/1_fake/a.png"].family == "gan"
     assert find_labelled(tmp_path / "manifest.csv") == find_labelled(tmp_path)
 
