@@ -70,7 +70,8 @@ class Loader:
         hit = self.cache.find(record) if self.cache is not None and not record.error else None
         if hit is not None:
             return Loaded(record, hit[1], row=hit[0])
-        image = decode(record, max_pixels=self.max_pixels)
+        least_side = self.equalization.least_side if self.equalization is not None else 0
+        image = decode(record, max_pixels=self.max_pixels, least_side=least_side)
         if image.pixels is None:
             return Loaded(record, image.facts, error=image.error)
         try:

@@ -45,6 +45,11 @@ class Chain:
         """The steps' names, ``+`` between."""
         return "+".join(step.spec for step in self.steps)
 
+    @property
+    def least_side(self) -> int:
+        """As an equalisation's own where it comes first; what is perturbed is perturbed at its own size."""
+        return getattr(self.steps[0], "least_side", 0)
+
     def apply(self, image: Image) -> Image:
         """RGB → RGB."""
         for step in self.steps:

@@ -84,7 +84,7 @@ class Explainer:
     def explain_all(self, records: Iterable[ImageRecord]) -> Iterator[Explanation]:
         """One explanation per record, in order; a file that cannot be read becomes one with ``error``."""
         for record in records:
-            decoded = decode(record)
+            decoded = decode(record, least_side=self._equalization.least_side if self._equalization else 0)
             if decoded.pixels is None:
                 yield Explanation(record.path, error=decoded.error)
             else:

@@ -1,8 +1,8 @@
 """One file → upright 8-bit RGB pixels and the facts of the file, or the reason why not.
 
 ``decode`` never raises for a bad file, never waits on a pipe or device, and reads each file once. What pixels mean in
-every colour mode is in :mod:`aigiscan.images.colour`. ICC profiles are ignored, as CLIP's own preprocessing does, and
-JPEG's ``draft`` mode is not used because it changes pixels.
+every colour mode is in :mod:`aigiscan.images.colour`. ICC profiles are ignored, as CLIP's own preprocessing does.
+Pixels come before any metadata: Pillow's readers of metadata decode too, and swallow what is wrong.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from aigiscan.files import reason
 from aigiscan.images.colour import to_rgb
+from aigiscan.images.jpeg import JpegDamageError, decode_jpeg, unsupported
 from aigiscan.images.libtiff import silence_libtiff
 from aigiscan.images.provenance import provenance_of
 from aigiscan.images.records import DecodedImage, FileFacts, ImageRecord
@@ -52,13 +53,18 @@ class _UnreadableError(Exception):
 
 
 def decode(
-    record: ImageRecord, *, max_pixels: int = DEFAULT_MAX_PIXELS, max_bytes: int = DEFAULT_MAX_BYTES
+    record: ImageRecord,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    least_side: int = 0,
 ) -> DecodedImage:
     """Open ``record.path``; the result has either ``pixels`` (RGB, 8 bit, upright, first frame) or ``error``.
 
     max_pixels: images with more (width × height, from the header) are not decoded. max_bytes: larger files are not
-    read. Facts are filled as far as they are known, also with an error; ``sha256`` is that of the file's bytes.
-    Thread-safe.
+    read. least_side: where it is positive, a JPEG is decoded at the smallest scale of its DCT that leaves the shorter
+    side at least so long (:attr:`aigiscan.images.equalize.Equalization.least_side`). Facts are filled as far as they
+    are known, also with an error; ``sha256`` is that of the file's bytes. Thread-safe.
     """
     if record.error:
         return DecodedImage(record, FileFacts(), error=record.error)
@@ -66,7 +72,7 @@ def decode(
         data, facts = _read(record.path, max_bytes)
         _allow(max_pixels)
         with no_warnings():
-            pixels, facts = _open(data, facts, extension(record.path), max_pixels)
+            pixels, facts = _open(data, facts, extension(record.path), max_pixels, least_side)
     except _UnreadableError as unreadable:
         return DecodedImage(record, unreadable.facts, error=unreadable.reason)
     return DecodedImage(record, facts, pixels=pixels)
@@ -97,7 +103,9 @@ def _read(path: str, max_bytes: int) -> tuple[bytes, FileFacts]:
     return data, facts
 
 
-def _open(data: bytes, facts: FileFacts, suffix: str, max_pixels: int) -> tuple[Image.Image, FileFacts]:
+def _open(
+    data: bytes, facts: FileFacts, suffix: str, max_pixels: int, least_side: int
+) -> tuple[Image.Image, FileFacts]:
     announced = sniff(data[:HEAD_BYTES])
     if announced == "TIFF" and suffix in RAW_EXTENSIONS:
         raise _UnreadableError("camera raw file; develop it to JPEG or TIFF", facts)
@@ -116,18 +124,18 @@ def _open(data: bytes, facts: FileFacts, suffix: str, max_pixels: int) -> tuple[
             if width * height > max_pixels:
                 reason = f"{width}x{height} pixels is over the limit of {max_pixels}; raise --max-pixels"
                 raise _UnreadableError(reason, facts)
-            known = len(image.info)
+            pixels = _load(image, data, least_side)
             facts = replace(facts, provenance=provenance_of(image, data))
-            image.load()
-            if len(image.info) > known:  # the texts of a PNG may come after its pixels
-                facts = replace(facts, provenance=provenance_of(image, data))
-            return _upright(to_rgb(image), image), facts
+            return _upright(to_rgb(pixels), image), facts
     except _UnreadableError:
         raise
+    except JpegDamageError as error:
+        raise _UnreadableError(str(error), facts) from error
     except Image.DecompressionBombError as error:
         raise _bomb(error, data, facts, max_pixels) from error
     except UnidentifiedImageError as error:
         reason = f"damaged {announced} header" if announced else "not an image"
+        reason = (unsupported(data) if announced == "JPEG" else "") or reason
         raise _UnreadableError(reason, facts) from error
     except MemoryError as error:
         raise _UnreadableError("not enough memory to decode it", facts) from error
@@ -139,6 +147,14 @@ def _open(data: bytes, facts: FileFacts, suffix: str, max_pixels: int) -> tuple[
         reason = _damage(error, facts.format) if facts.format else "not an image"
         reason = "truncated WEBP" if short_riff else reason
         raise _UnreadableError(reason, facts) from error
+
+
+def _load(image: Image.Image, data: bytes, least_side: int) -> Image.Image:
+    """All pixels of the opened file, in its mode."""
+    if image.format in ("JPEG", "MPO"):
+        return decode_jpeg(data, image, least_side)
+    image.load()
+    return image
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:

@@ -11,18 +11,23 @@ from dataclasses import dataclass
 from PIL import Image
 
 from aigiscan.errors import InputError
+from aigiscan.images.jpeg import scale_factor
 
 _HELP = (
     "use steps such as square:224,jpeg:75 "
-    "(square:N, limit:N, crop:N with N from 8 to 8192; jpeg:Q with Q from 1 to 100)"
+    "(square:N, limit:N, crop:N with N from 8 to 8192; jpeg:Q with Q from 1 to 100; reduce:K from 2 to 8 first of all, "
+    "before square or limit)"
 )
-_RANGES = {"square": (8, 8192), "limit": (8, 8192), "crop": (8, 8192), "jpeg": (1, 100)}
+_RANGES = {"reduce": (2, 8), "square": (8, 8192), "limit": (8, 8192), "crop": (8, 8192), "jpeg": (1, 100)}
 
 
 @dataclass(frozen=True, slots=True)
 class Equalization:
     """A sequence of steps, each a name and a whole number.
 
+    ``reduce:K``, first of all and before ``square:N`` or ``limit:N``: reduced by the largest of 8, 4, 2, 1 that leaves
+        the shorter side at least K × N pixels. A JPEG is reduced while it is decoded (see :attr:`least_side`), which
+        for photographs of 12 megapixels takes a third of the time; what has its pixels already is averaged.
     ``square:N``: central square crop, then resized to exactly N×N.
     ``limit:N``: central square crop, then reduced to N×N if it is larger; smaller ones keep their pixels.
     ``crop:N``: the central N×N pixels as they are; a smaller side is padded with black, as UniFD's published code does.
@@ -41,6 +46,9 @@ class Equalization:
             if not number.isascii() or not number.isdigit() or not low <= int(number) <= high:
                 raise InputError(f"equalization {spec!r} not understood at {part.strip()!r}; {_HELP}")
             steps.append((name, int(number)))
+        names = [name for name, _ in steps]
+        if "reduce" in names[1:] or (names[0] == "reduce" and (len(names) < 2 or names[1] not in ("square", "limit"))):
+            raise InputError(f"equalization {spec!r}: reduce stands first, before square or limit; {_HELP}")
         return cls(tuple(steps))
 
     @property
@@ -48,10 +56,18 @@ class Equalization:
         """Canonical text; ``parse(spec)`` gives the same steps."""
         return ",".join(f"{name}:{number}" for name, number in self.steps)
 
+    @property
+    def least_side(self) -> int:
+        """Pixels of the shorter side that a picture needs for these steps; 0: all that it has."""
+        return self.steps[0][1] * self.steps[1][1] if self.steps[0][0] == "reduce" else 0
+
     def apply(self, image: Image.Image) -> Image.Image:
         """RGB image of any size → RGB image after all steps."""
         for name, number in self.steps:
-            if name == "jpeg":
+            if name == "reduce":
+                factor = scale_factor(min(image.size), self.least_side)
+                image = image.reduce(factor) if factor > 1 else image
+            elif name == "jpeg":
                 image = recompress(image, number)
             elif name == "crop":
                 image = central_crop_or_pad(image, number)

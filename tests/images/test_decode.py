@@ -175,6 +175,22 @@ def test_a_cut_file_is_an_error_or_the_whole_picture(tmp_path: Path, name: str) 
             assert "truncated" in cut.error or "damaged" in cut.error or "not an image" in cut.error
 
 
+def test_a_png_that_pillow_refuses_has_no_score(tmp_path: Path) -> None:
+    """Metadata are read after the pixels: ``getexif`` decodes too, and swallows what is wrong."""
+    data = encoded(photo(96, 64), "PNG")
+    first = data.index(b"IDAT")
+    refused = 0
+    for at in np.linspace(first, len(data) - 13, 60).astype(int):
+        flipped = data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :]
+        try:
+            Image.open(io.BytesIO(flipped)).load()
+        except (OSError, SyntaxError):
+            refused += 1
+            result = decode_bytes(tmp_path, flipped)
+            assert result.pixels is None and "PNG" in result.error, at
+    assert refused > 40
+
+
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_fuzz_mutated_files_never_crash(tmp_path: Path, data: st.DataObject) -> None:

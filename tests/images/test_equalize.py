@@ -18,7 +18,25 @@ def test_spec_is_canonical_and_goes_round() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "square", "square:", "square:0", "jpeg:101", "jpeg:-1", "crop:5", "jpeg:7.5", "jpeg:75,", "limit:٣٣"]
+    "spec",
+    [
+        "",
+        "square",
+        "square:",
+        "square:0",
+        "jpeg:101",
+        "jpeg:-1",
+        "crop:5",
+        "jpeg:7.5",
+        "jpeg:75,",
+        "limit:٣٣",
+        "reduce:2",
+        "reduce:2,jpeg:80",
+        "reduce:2,crop:32",
+        "limit:32,reduce:2",
+        "reduce:1,limit:32",
+        "reduce:2,reduce:2,limit:32",
+    ],
 )
 def test_bad_specs_name_the_steps(spec: str) -> None:
     with pytest.raises(InputError, match=r"square:224,jpeg:75"):
