@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS ?= test,dev,heif,dask
+EXTRAS ?= test,dev,heif,dask,c2pa
 
 .PHONY: scan test lint install clean
 

@@ -19,6 +19,7 @@ from aigiscan.cli.embed import embed
 from aigiscan.cli.evaluate import evaluate
 from aigiscan.cli.explain import explain
 from aigiscan.cli.fit import fit
+from aigiscan.cli.label_by_claims import label_by_claims
 from aigiscan.cli.scan import scan
 from aigiscan.cli.select_features import PairCommand, select_features
 from aigiscan.cli.select_heads import select_heads
@@ -82,6 +83,7 @@ app.command("evaluate")(evaluate)
 app.command("explain")(explain)
 app.command("select-features", cls=PairCommand)(select_features)
 app.command("select-heads")(select_heads)
+app.command("label-by-claims")(label_by_claims)
 app.add_typer(stores.app, name="stores")
 app.add_typer(detectors.app, name="detectors")
 

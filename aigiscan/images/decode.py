@@ -15,7 +15,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -25,13 +25,16 @@ from aigiscan.files import reason
 from aigiscan.images.colour import to_rgb
 from aigiscan.images.jpeg import JpegDamageError, decode_jpeg, unsupported
 from aigiscan.images.libtiff import silence_libtiff
-from aigiscan.images.provenance import provenance_of
 from aigiscan.images.records import DecodedImage, FileFacts, ImageRecord
 from aigiscan.images.sniff import HEAD_BYTES, RAW_EXTENSIONS, extension, sniff
+from aigiscan.provenance import Claim, Provenance, ProvenanceReader, one_line
+from aigiscan.provenance.claims import to_json
 
 #: above every camera but the 200-megapixel phones; 360 MB of RGB in each worker
 DEFAULT_MAX_PIXELS = 120_000_000
 DEFAULT_MAX_BYTES = 512 * 1024 * 1024
+#: C2PA manifests are verified offline where c2pa-python is installed
+PLAIN_READER = ProvenanceReader.plain()
 
 # JPEG includes MPO. Other readers are left out on purpose: EPS starts Ghostscript, and nobody's photographs are icons.
 _FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
@@ -58,21 +61,26 @@ def decode(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     max_bytes: int = DEFAULT_MAX_BYTES,
     least_side: int = 0,
+    reader: ProvenanceReader = PLAIN_READER,
 ) -> DecodedImage:
     """Open ``record.path``; the result has either ``pixels`` (RGB, 8 bit, upright, first frame) or ``error``.
 
     max_pixels: images with more (width × height, from the header) are not decoded. max_bytes: larger files are not
     read. least_side: where it is positive, a JPEG is decoded at the smallest scale of its DCT that leaves the shorter
-    side at least so long (:attr:`aigiscan.images.equalize.Equalization.least_side`). Facts are filled as far as they
-    are known, also with an error; ``sha256`` is that of the file's bytes. Thread-safe.
+    side at least so long (:attr:`aigiscan.images.equalize.Equalization.least_side`). reader: how claims of origin are
+    read. Facts are filled as far as they are known, also with an error; ``sha256`` is that of the file's bytes.
+    Thread-safe.
     """
     if record.error:
         return DecodedImage(record, FileFacts(), error=record.error)
     try:
         data, facts = _read(record.path, max_bytes)
+        # The reader never decodes: what it looks at cannot hide from ``load`` that pixels are damaged.
+        provenance = reader.read(data)
+        facts = _claiming(facts, provenance.claims())
         _allow(max_pixels)
         with no_warnings():
-            pixels, facts = _open(data, facts, extension(record.path), max_pixels, least_side)
+            pixels, facts = _open(data, facts, extension(record.path), max_pixels, least_side, provenance)
     except _UnreadableError as unreadable:
         return DecodedImage(record, unreadable.facts, error=unreadable.reason)
     return DecodedImage(record, facts, pixels=pixels)
@@ -104,7 +112,7 @@ def _read(path: str, max_bytes: int) -> tuple[bytes, FileFacts]:
 
 
 def _open(
-    data: bytes, facts: FileFacts, suffix: str, max_pixels: int, least_side: int
+    data: bytes, facts: FileFacts, suffix: str, max_pixels: int, least_side: int, provenance: Provenance
 ) -> tuple[Image.Image, FileFacts]:
     announced = sniff(data[:HEAD_BYTES])
     if announced == "TIFF" and suffix in RAW_EXTENSIONS:
@@ -125,7 +133,7 @@ def _open(
                 reason = f"{width}x{height} pixels is over the limit of {max_pixels}; raise --max-pixels"
                 raise _UnreadableError(reason, facts)
             pixels = _load(image, data, least_side)
-            facts = replace(facts, provenance=provenance_of(image, data))
+            facts = _claiming(facts, provenance.claims(pixels, (width, height)))
             return _upright(to_rgb(pixels), image), facts
     except _UnreadableError:
         raise
@@ -155,6 +163,10 @@ def _load(image: Image.Image, data: bytes, least_side: int) -> Image.Image:
         return decode_jpeg(data, image, least_side)
     image.load()
     return image
+
+
+def _claiming(facts: FileFacts, claims: Sequence[Claim]) -> FileFacts:
+    return replace(facts, provenance=one_line(claims), claims=to_json(claims))
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:

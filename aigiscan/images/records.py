@@ -44,8 +44,9 @@ class FileFacts:
 
     width, height: in pixels as stored, before the EXIF rotation (0 unknown). bytes: file size (0 unknown).
     format: Pillow's name ("JPEG", "PNG", …). sha256: of the file's bytes, hexadecimal. mtime_ns: of the file.
-    provenance: short statement of what the file itself claims about its origin, e.g.
-        ``"generator: Stable Diffusion (PNG parameters)"``; empty if it claims nothing. A claim, never a verdict.
+    provenance: one line of what the file itself claims about its origin, e.g.
+        ``"claims generator: ComfyUI (PNG text prompt)"``; empty if it claims nothing. A claim, never a verdict.
+    claims: the same in full, JSON (:func:`aigiscan.provenance.claims.from_json`).
     """
 
     width: int = 0
@@ -55,6 +56,7 @@ class FileFacts:
     sha256: str = ""
     mtime_ns: int = 0
     provenance: str = ""
+    claims: str = ""
 
 
 @dataclass(frozen=True, slots=True)

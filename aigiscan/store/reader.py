@@ -88,7 +88,8 @@ class Rows:
     def facts(self, i: int) -> FileFacts:
         """What row i knows of its file."""
         numbers = {k: int(getattr(self, k)[i]) for k in ("width", "height", "bytes", "mtime_ns")}
-        return FileFacts(format=self.format[i], sha256=self.sha256[i], provenance=self.provenance[i], **numbers)
+        text = {k: str(getattr(self, k)[i]) for k in ("format", "sha256", "provenance")}
+        return FileFacts(**numbers, **text)  # type: ignore[arg-type]
 
 
 class RowBlocks:

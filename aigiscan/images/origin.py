@@ -1,0 +1,65 @@
+"""Files → facts and claims without decoding: what ``scan --provenance-only`` and ``label-by-claims`` run on."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from aigiscan.files import file_sha256, reason
+from aigiscan.images.decode import decode, no_warnings
+from aigiscan.images.records import DecodedImage, FileFacts, ImageRecord
+from aigiscan.provenance import ProvenanceReader, one_line
+from aigiscan.provenance.claims import to_json
+
+
+def read_origins(
+    records: Iterable[ImageRecord], reader: ProvenanceReader, *, deep: bool = False, hashed: bool = False
+) -> Iterator[DecodedImage]:
+    """Facts and claims of every file, in order; ``pixels`` stays None, ``error`` says why a file cannot be read.
+
+    deep: decode the pixels as well, for what is hidden in them and for the EXIF thumbnail; files that cannot be decoded
+    are then errors too. hashed: read whole files for their sha256.
+    """
+    for record in records:
+        if deep and not record.error:
+            yield replace(decode(record, reader=reader), pixels=None)
+        else:
+            yield _read(record, reader, hashed)
+
+
+def _read(record: ImageRecord, reader: ProvenanceReader, hashed: bool) -> DecodedImage:
+    if record.error:
+        return DecodedImage(record, FileFacts(), error=record.error)
+    try:
+        status = Path(record.path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            return DecodedImage(record, FileFacts(), error="not a regular file")
+        with open(record.path, "rb") as file:
+            found = reader.read(file)
+            width, height, form = _header(file)
+        digest = file_sha256(record.path) if hashed else ""
+    except OSError as error:
+        return DecodedImage(record, FileFacts(), error=reason(error))
+    except ValueError:  # a NUL in the path, which a list may hold
+        return DecodedImage(record, FileFacts(), error="not a possible file name")
+    claims = found.claims(size=(width, height))
+    facts = FileFacts(
+        width, height, form, status.st_size, digest, status.st_mtime_ns, one_line(claims), to_json(claims)
+    )  # fmt: skip
+    return DecodedImage(record, facts, error="" if status.st_size else "empty file")
+
+
+def _header(file: BinaryIO) -> tuple[int, int, str]:
+    """Width, height and format as the header says, (0, 0, "") for what Pillow does not know."""
+    file.seek(0)
+    try:
+        with no_warnings(), Image.open(file) as image:
+            return image.width, image.height, image.format or ""
+    # Pillow's readers raise whatever odd bytes lead them into; the claims are there all the same.
+    except Exception:
+        return 0, 0, ""
