@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aigiscan.encoders.base import Encoder
+from aigiscan.errors import InputError
 from aigiscan.images.decode import DEFAULT_MAX_PIXELS, decode
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import FileFacts, ImageRecord
@@ -75,8 +76,10 @@ class Loader:
         if image.pixels is None:
             return Loaded(record, image.facts, error=image.error)
         try:
-            pixels = image.pixels if self.equalization is None else self.equalization.apply(image.pixels)
-            return Loaded(record, image.facts, input=self.encoder.prepare(pixels))
+            prepared = self.encoder.prepare_record(record, image.pixels, self.equalization)
+            return Loaded(record, image.facts, input=prepared)
+        except InputError as error:  # what lies beside the picture
+            return Loaded(record, image.facts, error=str(error))
         # What one picture's size or content can cause. Anything else is a mistake in the program and must be seen.
         except (OSError, ValueError, ArithmeticError, MemoryError) as error:
             return Loaded(record, image.facts, error=f"cannot be prepared: {type(error).__name__}: {error}")

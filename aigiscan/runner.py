@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from aigiscan.encoders.base import Encoder
+from aigiscan.images.beside import complete
 from aigiscan.images.decode import DEFAULT_MAX_PIXELS
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import FileFacts, ImageRecord
@@ -58,7 +59,7 @@ def run_batches(
     """
     workers = default_workers() if workers is None else workers
     loader = Loader(encoder, equalization, max_pixels, cache)
-    loaded = loader.load_all(records, workers, ahead=2 * batch_size + workers)
+    loaded = loader.load_all(complete(records, encoder.beside), workers, ahead=2 * batch_size + workers)
     group: list[Loaded] = []
     waiting = 0
     try:
@@ -79,7 +80,7 @@ def _encode(group: list[Loaded], encoder: Encoder, cache: Cache | None) -> list[
     rows = [item.row for item in group if item.row >= 0]
     fresh = _rows(encoder.encode(inputs), len(inputs)) if inputs else iter(())
     known = _rows(cache.read_rows(rows), len(rows)) if cache is not None and rows else iter(())
-    return [_finish(item, known if item.row >= 0 else fresh) for item in group]
+    return [_finish(item, known if item.row >= 0 else fresh, encoder) for item in group]
 
 
 def _rows(channels: Mapping[str, np.ndarray], n: int) -> Iterator[dict[str, np.ndarray]]:
@@ -88,10 +89,15 @@ def _rows(channels: Mapping[str, np.ndarray], n: int) -> Iterator[dict[str, np.n
     return ({name: values[i] for name, values in channels.items()} for i in range(n))
 
 
-def _finish(item: Loaded, channels: Iterator[dict[str, np.ndarray]]) -> Encoded:
+def _finish(item: Loaded, channels: Iterator[dict[str, np.ndarray]], encoder: Encoder) -> Encoded:
     if item.error:
         return Encoded(item.record, item.facts, error=item.error)
     found = next(channels)
+    if item.row < 0:
+        record = replace(item.record, **encoder.noted(item.input))
+        if record.error:
+            return Encoded(item.record, item.facts, error=record.error)
+        item = replace(item, record=record)
     if item.row < 0 and not all(np.isfinite(values).all() for values in found.values()):
         return Encoded(item.record, item.facts, error="the encoder's numbers are not finite; try --precision fp32")
     return Encoded(item.record, item.facts, found, reused=item.row >= 0)

@@ -7,13 +7,16 @@ weights are read at the first call that needs them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
+
+    from aigiscan.images.equalize import Frame
+    from aigiscan.images.records import ImageRecord
 
 CHANNEL_EMBEDDING = "embedding"
 CHANNEL_HEADS = "heads"
@@ -51,6 +54,16 @@ class ChannelSpec:
     dtype: str = "float32"
 
 
+class Treatment(Protocol):
+    """What is done to every picture before it is encoded: an equalization, a perturbation, or both."""
+
+    def apply(self, image: Image) -> Image:
+        """RGB → RGB."""
+
+    def frame(self, frame: Frame) -> Frame:
+        """Where the points of a picture lie afterwards, given where they lie before."""
+
+
 class Encoder(ABC):
     """Pixels → channels.
 
@@ -64,6 +77,8 @@ class Encoder(ABC):
     options: EncoderOptions
     #: whether ``options.heads`` can be asked for at all
     has_heads: ClassVar[bool] = False
+    #: fields of a record that the numbers depend on beside the picture: of caption, objects, twin
+    beside: tuple[str, ...] = ()
 
     @abstractmethod
     def channels(self) -> dict[str, ChannelSpec]:
@@ -80,6 +95,17 @@ class Encoder(ABC):
     @abstractmethod
     def prepare(self, image: Image) -> Any:
         """RGB image (upright, any size ≥ 1×1) → the input of one image."""
+
+    def prepare_record(self, record: ImageRecord, image: Image, treatment: Treatment | None = None) -> Any:
+        """The input of one record. image: upright, as decoded; treatment: what is done to every picture first.
+
+        Encoders that look at more than the picture (``beside``) take it from the record.
+        """
+        return self.prepare(image if treatment is None else treatment.apply(image))
+
+    def noted(self, prepared: Any) -> Mapping[str, Any]:
+        """Fields of the record that encoding found out, after ``encode``; ``error``: why there are no numbers."""
+        return {}
 
     @abstractmethod
     def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:

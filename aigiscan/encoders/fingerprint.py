@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aigiscan.encoders.base import Encoder, EncoderOptions
 
 #: what the keys of a fingerprint mean to a person; keys not listed are shown as they are
 _WORDS = {"name": "encoder", "weights": "weights (sha256)", "parts": "parts"}
+#: what is encoded beside the picture → the channels that depend on it (:mod:`aigiscan.encoders.companions`)
+COMPANIONS = {
+    "captions": frozenset(["text", "local", "local_raw", "objects"]),
+    "objects": frozenset(["local", "local_raw", "objects"]),
+    "twins": frozenset(["twin"]),
+}
+
+
+def for_channels(fingerprint: Mapping[str, Any], channels: Iterable[str]) -> dict[str, Any]:
+    """The fingerprint of what those channels depend on: no captions, objects or twins that no channel needs."""
+    wanted = set(channels)
+    return {key: value for key, value in fingerprint.items() if key not in COMPANIONS or COMPANIONS[key] & wanted}
 
 
 def compare_fingerprints(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
@@ -22,7 +34,7 @@ def compare_fingerprints(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str
     lines = []
     for key in sorted(set(a) | set(b), key=lambda k: (k != "name", k)):
         left, right = a.get(key), b.get(key)
-        if left == right or (key == "name" and _same_model(a, b)):
+        if left == right or (key == "name" and _same_model(a, b)) or _same_describing(left, right):
             continue
         if key == "parts" and isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
             for one, other in zip(left, right, strict=True):
@@ -41,6 +53,12 @@ def encoder_from_fingerprint(fingerprint: Mapping[str, Any], *, device: str = "a
     from aigiscan.encoders.concat import ConcatEncoder
     from aigiscan.encoders.registry import create_encoder, encoder_class
 
+    if COMPANIONS.keys() & fingerprint.keys():
+        from aigiscan.encoders.companions import from_fingerprint
+
+        return from_fingerprint(
+            encoder_from_fingerprint(for_channels(fingerprint, ()), device=device, heads=heads), fingerprint
+        )
     parts = fingerprint.get("parts")
     if parts:
         able = [heads and encoder_class(part["name"]).has_heads for part in parts]
@@ -61,6 +79,13 @@ def _same_model(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
         return len(a["parts"]) == len(b["parts"])  # the parts are compared one by one
     same_weights = bool(a.get("weights")) and a.get("weights") == b.get("weights")
     return same_weights and str(a.get("name")).split("/")[0] == str(b.get("name")).split("/")[0]
+
+
+def _same_describing(left: Any, right: Any) -> bool:
+    """Whether two describing models (captions, objects) are the same one, seen in two places."""
+    if not (isinstance(left, dict) and isinstance(right, dict) and left.get("weights")):
+        return False
+    return {**left, "source": ""} == {**right, "source": ""}
 
 
 def _short(value: Any) -> str:

@@ -45,6 +45,36 @@ def find_on_hub(model: str, repo: str, files: Sequence[str], *, give: str) -> Pa
     )
 
 
+#: the files of a transformers model that are read: no pickle
+MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
+
+
+def find_folder_on_hub(repo: str, *, give: str) -> Path:
+    """The folder of a transformers model in the Hugging Face cache, downloaded if it is not there and can be."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    wanted = list(MODEL_FILES)
+    try:
+        folder = Path(huggingface_hub.snapshot_download(repo, local_files_only=True, allow_patterns=wanted))
+        if any(folder.glob("*.safetensors")):
+            return folder
+    except (OSError, ValueError):
+        pass  # not there, or no possible name: the download says which
+    problem = why_offline(constants.ENDPOINT)
+    if not problem:
+        try:
+            notice(f"downloading {repo}")
+            return Path(huggingface_hub.snapshot_download(repo, allow_patterns=wanted))
+        except (OSError, ValueError, RuntimeError) as error:
+            problem = one_line(error, 120)
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    raise EncoderError(
+        f"hf:{repo}: neither in the cache ({folder}) nor to be downloaded ({problem}); fetch the files of "
+        f"{constants.ENDPOINT}/{repo} elsewhere and name it {give}"
+    )
+
+
 def hub_file(model: str, url: str, *, give: str) -> Path:
     """Weights that open_clip knows by a plain address; cached where open_clip caches them."""
     import open_clip

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from aigiscan.encoders.base import Encoder
+    from aigiscan.images.equalize import Frame
     from aigiscan.images.records import ImageRecord
     from aigiscan.runner import Encoded
 
@@ -55,6 +56,12 @@ class Chain:
         for step in self.steps:
             image = step.apply(image)
         return image
+
+    def frame(self, frame: Frame) -> Frame:
+        """As :meth:`Equalization.frame`."""
+        for step in self.steps:
+            frame = step.frame(frame)
+        return frame
 
 
 def perturbed(

@@ -22,6 +22,44 @@ _RANGES = {"reduce": (2, 8), "square": (8, 8192), "limit": (8, 8192), "crop": (8
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """Where the points of a picture lie after crops and resizes: x ↦ (x − left) · scale_x, likewise y.
+
+    width, height: of the result. Made for the picture itself, then changed step by step.
+    """
+
+    width: int
+    height: int
+    left: float = 0.0
+    top: float = 0.0
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+
+    def cropped(self, left: int, top: int, side: int) -> Frame:
+        """After cutting out a square whose corner lies there (negative: padded)."""
+        x, y = self.left + left / self.scale_x, self.top + top / self.scale_y
+        return Frame(side, side, x, y, self.scale_x, self.scale_y)
+
+    def resized(self, width: int, height: int) -> Frame:
+        """After resizing to that many pixels."""
+        sx, sy = self.scale_x * width / self.width, self.scale_y * height / self.height
+        return Frame(width, height, self.left, self.top, sx, sy)
+
+    def box(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float] | None:
+        """A box of the picture in the result, cut at its edges; None if nothing of it is left."""
+        x0, x1 = ((x - self.left) * self.scale_x for x in box[::2])
+        y0, y1 = ((y - self.top) * self.scale_y for y in box[1::2])
+        x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(self.width)), min(y1, float(self.height))
+        return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+    def origin(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """The inverse of :meth:`box` for one that was not cut."""
+        x0, x1 = (x / self.scale_x + self.left for x in box[::2])
+        y0, y1 = (y / self.scale_y + self.top for y in box[1::2])
+        return x0, y0, x1, y1
+
+
+@dataclass(frozen=True, slots=True)
 class Equalization:
     """A sequence of steps, each a name and a whole number.
 
@@ -61,6 +99,18 @@ class Equalization:
         """Pixels of the shorter side that a picture needs for these steps; 0: all that it has."""
         return self.steps[0][1] * self.steps[1][1] if self.steps[0][0] == "reduce" else 0
 
+    def frame(self, frame: Frame) -> Frame:
+        """Where the points of a picture lie after :meth:`apply`, given where they lie before."""
+        for name, number in self.steps:
+            if name == "jpeg":
+                continue
+            side = number if name == "crop" else min(frame.width, frame.height)
+            offset = _crop_offset if name == "crop" else _square_offset
+            frame = frame.cropped(offset(frame.width, side), offset(frame.height, side), side)
+            if name == "square" or (name == "limit" and side > number):
+                frame = frame.resized(number, number)
+        return frame
+
     def apply(self, image: Image.Image) -> Image.Image:
         """RGB image of any size → RGB image after all steps."""
         for name, number in self.steps:
@@ -82,19 +132,23 @@ class Equalization:
 def central_square(image: Image.Image) -> Image.Image:
     """The largest central square; an odd pixel is left over at the right or bottom."""
     side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+    left, top = _square_offset(image.width, side), _square_offset(image.height, side)
     return image.crop((left, top, left + side, top + side))
+
+
+def _square_offset(length: int, side: int) -> int:
+    return (length - side) // 2
 
 
 def central_crop_or_pad(image: Image.Image, side: int) -> Image.Image:
     """The central ``side``×``side`` pixels at native resolution, black where the picture is smaller."""
-
-    def offset(length: int) -> int:
-        # torchvision's CenterCrop, to the pixel: an odd pixel is left over after the crop, and padded after the picture
-        return round((length - side) / 2) if length >= side else -((side - length) // 2)
-
-    left, top = offset(image.width), offset(image.height)
+    left, top = _crop_offset(image.width, side), _crop_offset(image.height, side)
     return image.crop((left, top, left + side, top + side))  # Pillow fills what lies outside with black
+
+
+def _crop_offset(length: int, side: int) -> int:
+    # torchvision's CenterCrop, to the pixel: an odd pixel is left over after the crop, and padded after the picture
+    return round((length - side) / 2) if length >= side else -((side - length) // 2)
 
 
 def jpeg_bytes(image: Image.Image, quality: int) -> bytes:

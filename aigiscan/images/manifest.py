@@ -1,7 +1,7 @@
 """CSV manifests: one row per image, what is known of it beside its path.
 
 Columns by name, in any order, ``path`` alone being needed:
-``path,label,generator,family,group,split,caption,source``. Paths are relative to the manifest's folder.
+``path,label,generator,family,group,split,caption,source,twin``. Paths are relative to the manifest's folder.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ def _record(row: dict[str, str], folder: str, where: str) -> ImageRecord:
         split=parse_split(split) or split,
         caption=row.get("caption", "").strip(),
         source=row.get("source", "").strip(),
+        twin=os.path.join(folder, row["twin"]) if row.get("twin", "").strip() else "",
         error="" if "\0" in path or os.path.lexists(path) else "no such file",
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from aigiscan.errors import InputError
-from aigiscan.images.equalize import recompress
+from aigiscan.images.equalize import Frame, recompress
 
 _HELP = "use jpeg:Q (1 to 100), blur:SIGMA (pixels, up to 50), noise:VARIANCE (up to 1) or resize:FACTOR (0.01 to 10)"
 _RANGES = {"jpeg": (1.0, 100.0), "blur": (0.0, 50.0), "noise": (0.0, 1.0), "resize": (0.01, 10.0)}
@@ -40,8 +40,11 @@ def gaussian_noise(image: Image.Image, variance: float, seed: int) -> Image.Imag
 
 def resize(image: Image.Image, factor: float) -> Image.Image:
     """Both sides times ``factor`` (at least one pixel), bicubic, antialiased when it reduces."""
-    width, height = (max(1, round(side * factor)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return image.resize(_resized(*image.size, factor), Image.Resampling.BICUBIC)
+
+
+def _resized(width: int, height: int, factor: float) -> tuple[int, int]:
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def _rounded(values: np.ndarray) -> Image.Image:
@@ -69,6 +72,10 @@ class Perturbation:
         if self.name == "noise":
             return gaussian_noise(image, self.strength, zlib.crc32(image.tobytes()))
         return resize(image, self.strength)
+
+    def frame(self, frame: Frame) -> Frame:
+        """As :meth:`Equalization.frame`."""
+        return frame.resized(*_resized(frame.width, frame.height, self.strength)) if self.name == "resize" else frame
 
 
 def parse_perturbation(spec: str) -> Perturbation:

@@ -24,6 +24,8 @@ class ImageRecord:
     source: what is left out as a whole when a figure is to say something about sources never seen: where a photograph
         comes from (camera, site, data set); of a fake the generator, or what a manifest puts together with others
         (fine-tunes of one model, methods on one set of prompts).
+    objects: boxes and phrases of what is seen, as JSON (:mod:`aigiscan.images.beside`). twin: path of the picture that
+        a generator made from the caption.
     error: why the file cannot be opened, when the listing itself found out (broken link, folder without permission).
     """
 
@@ -35,6 +37,8 @@ class ImageRecord:
     split: str = ""
     caption: str = ""
     source: str = ""
+    objects: str = ""
+    twin: str = ""
     error: str = ""
 
 
