@@ -10,6 +10,7 @@ import numpy as np
 
 from aigiscan.encoders.base import ChannelSpec, Encoder, Treatment
 from aigiscan.encoders.describe import Captioner, Grounder
+from aigiscan.encoders.pixels import aspect_box
 from aigiscan.errors import InputError
 from aigiscan.images.beside import CAPTION, OBJECTS, Region, as_json
 from aigiscan.images.equalize import Frame
@@ -68,16 +69,23 @@ def _in_file(region: Region, item: Accompanied) -> Region:
     return Region(region.phrase, (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))))
 
 
-def reduced(image: Image) -> Image:
-    """The picture within :data:`SEEN`."""
-    short, long = sorted(image.size)
+def reduced(picture: Image, frame: Frame) -> tuple[Image, Frame]:
+    """The picture as the describing models see it, within :data:`SEEN`, and where its points lie then.
+
+    Of one much longer than wide only the middle is seen: no model was made for it, and some fail.
+    """
+    left, top, right, bottom = aspect_box(*picture.size)
+    width, height = right - left, bottom - top
+    if (width, height) != picture.size:
+        picture, frame = picture.crop((left, top, right, bottom)), frame.cropped(left, top, width, height)
+    short, long = sorted(picture.size)
     scale = min(SEEN[0] / short, SEEN[1] / long, 1.0)
     if scale == 1.0:
-        return image
+        return picture, frame
     from PIL.Image import Resampling
 
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    return image.resize((width, height), Resampling.BICUBIC)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return picture.resize(size, Resampling.BICUBIC), frame.resized(*size)
 
 
 def crop(picture: Image, region: Region) -> Image:
@@ -114,8 +122,7 @@ class DescribingEncoder(Encoder):
         """The picture, if anything has to be found in it."""
         if not record.caption and self.captioner is None:
             raise InputError(NO_CAPTION)
-        seen = reduced(image if treatment is None else treatment.apply(image))
-        frame = Frame(*image.size).resized(*seen.size)
+        seen, frame = reduced(image, Frame(*image.size))
         regions: list[Region] | None = None if self.grounder and not record.objects else []
         return Accompanied(None, record.caption, frame, image.size, picture=seen, regions=regions)
 

@@ -144,8 +144,7 @@ class CompanionEncoder(Encoder):
             item.twin = self.base.prepare(_twin(record, treatment))
         if not self._captions:
             return item
-        seen = reduced(picture)
-        item.frame = frame.resized(*seen.size)
+        seen, item.frame = reduced(picture, frame)
         if self._objects and (record.objects or self.grounder is None):
             regions = parse_objects(record.objects or "[]", "its objects")
             check_inside(regions, size, "its objects")

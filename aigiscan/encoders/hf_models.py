@@ -85,6 +85,7 @@ class HfModel(DescribingModel):
         import torch
         from safetensors import SafetensorError
 
+        assert self._config  # says what is wrong with the folder more shortly than the library does
         self.check()
         transformers.utils.logging.disable_progress_bar()
         transformers.utils.logging.set_verbosity_error()

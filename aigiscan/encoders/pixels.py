@@ -12,14 +12,15 @@ MAX_ASPECT = 8
 
 def limit_aspect(image: Image.Image, ratio: int = MAX_ASPECT) -> Image.Image:
     """The central part of a picture whose long side is more than ``ratio`` times the short one; others unchanged."""
-    width, height = image.size
-    if width > ratio * height:
-        left = (width - ratio * height) // 2
-        return image.crop((left, 0, left + ratio * height, height))
-    if height > ratio * width:
-        top = (height - ratio * width) // 2
-        return image.crop((0, top, width, top + ratio * width))
-    return image
+    box = aspect_box(*image.size, ratio)
+    return image if box == (0, 0, *image.size) else image.crop(box)
+
+
+def aspect_box(width: int, height: int, ratio: int = MAX_ASPECT) -> tuple[int, int, int, int]:
+    """What :func:`limit_aspect` keeps: left, top, right, bottom."""
+    wide, high = min(width, ratio * height), min(height, ratio * width)
+    left, top = (width - wide) // 2, (height - high) // 2
+    return left, top, left + wide, top + high
 
 
 def resize_and_crop(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:

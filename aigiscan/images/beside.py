@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from aigiscan.errors import InputError
+from aigiscan.files import reason, replacing
 from aigiscan.images.records import ImageRecord
 
 CAPTION, OBJECTS, TWIN = "caption", "objects", "twin"
@@ -143,7 +144,7 @@ def _region(entry: Any, where: str) -> Region:
 
 def _float(value: float) -> float:
     try:
-        return float(value)
+        return round(float(value), 2)
     except OverflowError:
         return math.inf
 
@@ -159,8 +160,8 @@ def check_inside(regions: Sequence[Region], size: tuple[int, int], where: str) -
 
 
 def as_json(regions: Iterable[Region]) -> str:
-    """Canonical JSON of regions, boxes to a hundredth of a pixel."""
-    entries = [{"phrase": region.phrase, "box": [round(x, 2) for x in region.box]} for region in regions]
+    """Canonical JSON of regions, boxes to a hundredth of a pixel; :func:`parse_objects` gives the same regions."""
+    entries = [{"phrase": region.phrase, "box": [round(float(x), 2) for x in region.box]} for region in regions]
     return json.dumps(entries, ensure_ascii=False)
 
 
@@ -176,13 +177,11 @@ def write(record: ImageRecord, wanted: Collection[str]) -> int:
             continue
         if os.path.lexists(by_stem) and (read_caption if kind == CAPTION else read_objects)(record.path):
             continue
-        part = f"{own}.{os.getpid()}.part"
         try:
-            with open(part, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-            Path(part).replace(own)
+            with replacing(Path(own), durable=False) as tmp:
+                tmp.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
-            raise InputError(f"{own} cannot be written: {error.strerror}") from error
+            raise InputError(f"{own} cannot be written: {reason(error)}") from error
         written += 1
     return written
 
@@ -199,7 +198,7 @@ def _read(path: str) -> str | None:
         with open(path, "rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{path} cannot be read: {reason(error)}") from error
     except ValueError:  # a NUL in the name, which a list may hold: the picture's own row says so
         return None
     if len(data) > MOST_BYTES:

@@ -35,10 +35,10 @@ class Frame:
     scale_x: float = 1.0
     scale_y: float = 1.0
 
-    def cropped(self, left: int, top: int, side: int) -> Frame:
-        """After cutting out a square whose corner lies there (negative: padded)."""
+    def cropped(self, left: int, top: int, width: int, height: int) -> Frame:
+        """After cutting out that many pixels whose corner lies there (negative: padded)."""
         x, y = self.left + left / self.scale_x, self.top + top / self.scale_y
-        return Frame(side, side, x, y, self.scale_x, self.scale_y)
+        return Frame(width, height, x, y, self.scale_x, self.scale_y)
 
     def resized(self, width: int, height: int) -> Frame:
         """After resizing to that many pixels."""
@@ -106,7 +106,7 @@ class Equalization:
                 continue
             side = number if name == "crop" else min(frame.width, frame.height)
             offset = _crop_offset if name == "crop" else _square_offset
-            frame = frame.cropped(offset(frame.width, side), offset(frame.height, side), side)
+            frame = frame.cropped(offset(frame.width, side), offset(frame.height, side), side, side)
             if name == "square" or (name == "limit" and side > number):
                 frame = frame.resized(number, number)
         return frame

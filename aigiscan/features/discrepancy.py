@@ -1,0 +1,110 @@
+"""Feature views of a picture with what belongs to it: the image–text discrepancy (TIDY) and twins (DoubleCLIP)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aigiscan.errors import InputError
+from aigiscan.features.views import FeatureView
+
+#: modality ("text", "image", "global") and distance ("global", "local", "both") of TIDY's ablations, section 4.3
+MODES = {
+    "text": ("text",),
+    "image": ("embedding",),
+    "global": ("embedding", "text"),
+    "local": ("embedding", "text", "local", "objects"),
+    "both": ("embedding", "text", "local", "objects"),
+}
+
+
+class DiscrepancyView(FeatureView):
+    """How far a picture lies from its caption, and its objects from their phrases, in the joint space (TIDY).
+
+    mode: ``both``, ``w1 · |I₀ − T₀| + w2 · mean_i |I_i − T_i|`` (equation 6); ``global``, the first distance alone
+    (equation 3); ``local``, the second alone (equation 5); ``text``, ``image``: T₀ and I₀ themselves, the single
+    modalities of figure 4. A picture without objects has its global distance alone: ``w1 · |I₀ − T₀|``, and
+    ``|I₀ − T₀|`` in ``local``. raw: on embeddings as the towers give them; else each is scaled to length 1 first, which
+    the paper does not say: equation 2 is meant to go with the cosine similarity, and that is of directions.
+    """
+
+    kind = "discrepancy"
+
+    def __init__(self, mode: str = "both", w1: float = 1.0, w2: float = 1.0, *, raw: bool = False) -> None:
+        if mode not in MODES:
+            raise InputError(f"discrepancy:{mode} is not known: use {', '.join(MODES)}")
+        self.mode, self.w1, self.w2, self.raw = mode, float(w1), float(w2), bool(raw)
+        if not (np.isfinite(self.w1) and np.isfinite(self.w2)) or (self.w1 == 0 and self.w2 == 0):
+            raise InputError(f"discrepancy: w1={w1} and w2={w2} leave no distance; give numbers, not both 0")
+
+    @property
+    def channels(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the mode reads."""
+        return tuple("local_raw" if name == "local" and self.raw else name for name in MODES[self.mode])
+
+    @classmethod
+    def parse(cls, argument: str) -> DiscrepancyView:
+        """What follows ``discrepancy:`` on the command line: a mode, ``w1=…``, ``w2=…``, ``raw``, by commas."""
+        mode, options = "both", {}
+        for part in filter(None, (piece.strip() for piece in argument.split(","))):
+            name, equals, value = part.partition("=")
+            if part == "raw":
+                options["raw"] = True
+            elif equals and name in ("w1", "w2"):
+                try:
+                    options[name] = float(value)
+                except ValueError:
+                    raise InputError(f"discrepancy: {part} is no number") from None
+            else:
+                mode = part
+        return cls(mode, **options)  # type: ignore[arg-type]
+
+    def columns(self, encoder_columns: Sequence[str]) -> list[str]:  # noqa: D102
+        return [f"{self.mode}:{i}" for i in range(len(encoder_columns))]
+
+    def transform(self, channels: Mapping[str, np.ndarray]) -> np.ndarray:  # noqa: D102
+        if self.mode == "text":
+            return self._vectors(channels["text"])
+        image = self._vectors(channels["embedding"])
+        if self.mode == "image":
+            return image
+        whole = np.abs(image - self._vectors(channels["text"]))  # [n, d]
+        if self.mode == "global":
+            return whole
+        local = np.asarray(channels["local_raw" if self.raw else "local"], dtype=np.float32)
+        found = np.asarray(channels["objects"]).reshape(-1, 1) > 0
+        if self.mode == "local":
+            return np.where(found, local, whole)
+        return np.asarray(self.w1 * whole + self.w2 * np.where(found, local, 0), dtype=np.float32)
+
+    def _vectors(self, matrix: np.ndarray) -> np.ndarray:
+        rows = np.asarray(matrix, dtype=np.float32)
+        return rows if self.raw else _unit(rows)
+
+    def params(self) -> dict[str, Any]:  # noqa: D102
+        return {**super().params(), "mode": self.mode, "w1": self.w1, "w2": self.w2, "raw": self.raw}
+
+
+class TwinsView(FeatureView):
+    """``[I, I′, |I − I′|]`` of a picture I and its twin I′ (Saland's report, section 2.8, DoubleCLIP): 3 d columns.
+
+    The twin is what a generator makes of the picture's caption. The hope is that a generated picture lies nearer to its
+    twin than a photograph to its own.
+    """
+
+    kind = "twins"
+    channels = ("embedding", "twin")
+
+    def columns(self, encoder_columns: Sequence[str]) -> list[str]:  # noqa: D102
+        return [f"{part}:{i}" for part in ("image", "twin", "between") for i in range(len(encoder_columns))]
+
+    def transform(self, channels: Mapping[str, np.ndarray]) -> np.ndarray:  # noqa: D102
+        image, twin = (np.asarray(channels[name], dtype=np.float32) for name in self.channels)
+        return np.concatenate([image, twin, np.abs(image - twin)], axis=1)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1; a zero row stays zero."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny))
