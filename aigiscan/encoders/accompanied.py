@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from aigiscan.encoders.base import ChannelSpec, Encoder, Treatment
 from aigiscan.encoders.describe import Captioner, Grounder
 from aigiscan.encoders.pixels import aspect_box
 from aigiscan.errors import InputError
-from aigiscan.images.beside import CAPTION, OBJECTS, Region, as_json
+from aigiscan.images.beside import CAPTION, OBJECTS, Region, as_json, parse_objects
 from aigiscan.images.equalize import Frame
 from aigiscan.images.records import ImageRecord
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
 #: Objects are cut from, and captions read off, the picture reduced into this (shorter, longer side), as Grounding DINO
@@ -58,15 +57,23 @@ def describe(inputs: Sequence[Accompanied], captioner: Captioner | None, grounde
         pictures = [item.picture for item in bare if item.picture is not None]
         found = grounder.ground(pictures, [item.caption for item in bare])
         for item, regions in zip(bare, found, strict=True):
-            item.regions = regions
-            item.found[OBJECTS] = as_json(_in_file(region, item) for region in regions)
+            item.found[OBJECTS] = as_json(filter(None, (_in_file(region, item) for region in regions)))
+            # as they will be read again, to the last digit: beside the picture they must give the same numbers
+            item.regions = seen_regions(item.found[OBJECTS], item.frame)
 
 
-def _in_file(region: Region, item: Accompanied) -> Region:
-    """A region of the picture in the pixels of its file, upright."""
+def _in_file(region: Region, item: Accompanied) -> Region | None:
+    """A region of the picture in the pixels of its file, upright; None where that is less than a tenth of one."""
     x0, y0, x1, y1 = item.frame.origin(region.box)
     width, height = item.size
-    return Region(region.phrase, (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))))
+    x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
+    return Region(region.phrase, (x0, y0, x1, y1)) if min(x1 - x0, y1 - y0) > 0.1 else None
+
+
+def seen_regions(objects: str, frame: Frame) -> list[Region]:
+    """A record's objects in the pixels of the picture as it is seen, without those that were cut off."""
+    moved = ((region.phrase, frame.box(region.box)) for region in parse_objects(objects, "its objects"))
+    return [Region(phrase, box) for phrase, box in moved if box is not None]
 
 
 def reduced(picture: Image, frame: Frame) -> tuple[Image, Frame]:
@@ -89,11 +96,16 @@ def reduced(picture: Image, frame: Frame) -> tuple[Image, Frame]:
 
 
 def crop(picture: Image, region: Region) -> Image:
-    """The pixels that a box touches: at least one."""
-    x0, y0, x1, y1 = region.box
-    left, top = min(int(x0), picture.width - 1), min(int(y0), picture.height - 1)
-    right, bottom = (max(low + 1, int(np.ceil(high))) for low, high in ((left, x1), (top, y1)))
-    return picture.crop((left, top, min(right, picture.width), min(bottom, picture.height)))
+    """The pixels of a box, its edges to the nearest one: at least one pixel."""
+    (left, right), (top, bottom) = (
+        _span(region.box[axis], region.box[axis + 2], length) for axis, length in enumerate(picture.size)
+    )
+    return picture.crop((left, top, right, bottom))
+
+
+def _span(low: float, high: float, length: int) -> tuple[int, int]:
+    start = min(round(low), length - 1)
+    return start, min(max(start + 1, round(high)), length)
 
 
 class DescribingEncoder(Encoder):

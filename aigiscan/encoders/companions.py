@@ -11,11 +11,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigiscan.encoders.accompanied import NO_CAPTION, Accompanied, crop, describe, reduced
+from aigiscan.encoders.accompanied import NO_CAPTION, Accompanied, crop, describe, reduced, seen_regions
 from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec, Encoder, Treatment
 from aigiscan.encoders.describe import GIVEN, create_captioner, create_grounder
 from aigiscan.encoders.open_clip_encoder import OpenClipEncoder
@@ -146,10 +147,9 @@ class CompanionEncoder(Encoder):
             return item
         seen, item.frame = reduced(picture, frame)
         if self._objects and (record.objects or self.grounder is None):
-            regions = parse_objects(record.objects or "[]", "its objects")
-            check_inside(regions, size, "its objects")
-            moved = ((region.phrase, item.frame.box(region.box)) for region in regions)
-            item.regions = [Region(phrase, box) for phrase, box in moved if box is not None]
+            objects = record.objects or "[]"
+            check_inside(parse_objects(objects, "its objects"), size, "its objects")
+            item.regions = seen_regions(objects, item.frame)
             item.crops = [self.base.prepare(crop(seen, region)) for region in item.regions]
         if not item.caption or (self._objects and item.regions is None):
             item.picture = seen
@@ -204,30 +204,39 @@ class CompanionEncoder(Encoder):
         rest = [self.base.encode(pieces[i : i + step])[CHANNEL_EMBEDDING] for i in range(n, len(pieces), step)]
         others = iter(np.concatenate(rest) if rest else np.zeros((0, width), np.float32))
         twins = [next(others) if item.twin is not None else None for item in inputs]
-        texts = self._embed([item.caption for item in inputs] if self._captions else [""] * n)
+        said = [item.caption for item in inputs] if self._captions else [""] * n
+        phrases = [region.phrase for item in inputs for region in item.regions or ()]
+        vectors = iter(self._embed([*said, *phrases]))
+        texts = [next(vectors) for _ in inputs]
         looks = []
         for i, item in enumerate(inputs):
             regions = item.regions or []
             crops = np.array([next(others) for _ in regions], np.float32).reshape(-1, width)
-            phrases = self._embed([region.phrase for region in regions]).reshape(-1, width)
+            words = np.array([next(vectors) for _ in regions], np.float32).reshape(-1, width)
             image = channels[CHANNEL_EMBEDDING][i]
-            looks.append(Look(item.caption, regions, image, texts[i], crops, phrases, twins[i]))
+            looks.append(Look(item.caption, regions, image, texts[i], crops, words, twins[i]))
         return channels, looks
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
         """Texts → (n, d), of length 1 if the pictures are; equal ones are encoded once."""
-        from aigiscan.encoders.clip_text import encode_ids, tokenizer_of
+        from aigiscan.encoders.clip_text import encode_ids
 
         with self._lock:
             new = sorted(set(texts) - self._texts.keys())
             if new:
                 if len(self._texts) > _TEXTS:
                     self._texts = {text: self._texts[text] for text in texts if text in self._texts}
-                vectors = encode_ids(self.base, tokenizer_of(self.base)(new))
+                vectors = encode_ids(self.base, self._tokenizer(new))
                 vectors = unit_length(vectors) if self.options.normalize else vectors
                 self._texts |= dict(zip(new, vectors, strict=True))
             found = [self._texts[text] for text in texts]
-        return np.array(found, np.float32).reshape(len(found), -1)
+        return np.array(found, np.float32).reshape(len(found), self.base.width)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from aigiscan.encoders.clip_text import tokenizer_of
+
+        return tokenizer_of(self.base)
 
 
 def from_fingerprint(base: Encoder, fingerprint: Mapping[str, Any]) -> CompanionEncoder:

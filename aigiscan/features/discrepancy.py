@@ -47,7 +47,8 @@ class DiscrepancyView(FeatureView):
     @classmethod
     def parse(cls, argument: str) -> DiscrepancyView:
         """What follows ``discrepancy:`` on the command line: a mode, ``w1=…``, ``w2=…``, ``raw``, by commas."""
-        mode, options = "both", {}
+        mode = "both"
+        options: dict[str, Any] = {}
         for part in filter(None, (piece.strip() for piece in argument.split(","))):
             name, equals, value = part.partition("=")
             if part == "raw":
@@ -59,7 +60,7 @@ class DiscrepancyView(FeatureView):
                     raise InputError(f"discrepancy: {part} is no number") from None
             else:
                 mode = part
-        return cls(mode, **options)  # type: ignore[arg-type]
+        return cls(mode, **options)
 
     def columns(self, encoder_columns: Sequence[str]) -> list[str]:  # noqa: D102
         return [f"{self.mode}:{i}" for i in range(len(encoder_columns))]

@@ -141,7 +141,7 @@ def test_what_is_missing_is_one_line(models: dict[str, str], tmp_path: Path, mon
     refused(EncoderError, "config.json", source=f"hf:{empty}")
     (empty / "config.json").write_text(json.dumps({"model_type": "blip"}))
     refused(EncoderError, "cannot be loaded", source=f"hf:{empty}")
-    with pytest.raises(EncoderError, match="no .safetensors file"):
+    with pytest.raises(EncoderError, match=r"no \.safetensors file"):
         create_captioner(f"hf:{empty}").fingerprint()  # type: ignore[union-attr]
     with pytest.raises(EncoderError, match="--objects open_clip:x is not known"):
         create_grounder("open_clip:x")
