@@ -76,7 +76,7 @@ class Loader:
         if image.pixels is None:
             return Loaded(record, image.facts, error=image.error)
         try:
-            prepared = self.encoder.prepare_record(record, image.pixels, self.equalization)
+            prepared = self.encoder.prepare_record(record, image.pixels, self.equalization, image.size)
             return Loaded(record, image.facts, input=prepared)
         except InputError as error:  # what lies beside the picture
             return Loaded(record, image.facts, error=str(error))

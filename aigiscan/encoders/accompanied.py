@@ -130,13 +130,20 @@ class DescribingEncoder(Encoder):
         """A picture of which nothing is known."""
         return self.prepare_record(ImageRecord(""), image)
 
-    def prepare_record(self, record: ImageRecord, image: Image, treatment: Treatment | None = None) -> Accompanied:
+    def prepare_record(
+        self,
+        record: ImageRecord,
+        image: Image,
+        treatment: Treatment | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Accompanied:
         """The picture, if anything has to be found in it."""
         if not record.caption and self.captioner is None:
             raise InputError(NO_CAPTION)
-        seen, frame = reduced(image, Frame(*image.size))
+        size = size or image.size
+        seen, frame = reduced(image, Frame(*size).resized(*image.size))
         regions: list[Region] | None = None if self.grounder and not record.objects else []
-        return Accompanied(None, record.caption, frame, image.size, picture=seen, regions=regions)
+        return Accompanied(None, record.caption, frame, size, picture=seen, regions=regions)
 
     def encode(self, inputs: Sequence[Accompanied]) -> dict[str, np.ndarray]:
         """No channel."""

@@ -57,6 +57,10 @@ class ChannelSpec:
 class Treatment(Protocol):
     """What is done to every picture before it is encoded: an equalization, a perturbation, or both."""
 
+    @property
+    def least_side(self) -> int:
+        """Pixels of the shorter side that a picture needs for it; 0: all that it has."""
+
     def apply(self, image: Image) -> Image:
         """RGB → RGB."""
 
@@ -96,10 +100,17 @@ class Encoder(ABC):
     def prepare(self, image: Image) -> Any:
         """RGB image (upright, any size ≥ 1×1) → the input of one image."""
 
-    def prepare_record(self, record: ImageRecord, image: Image, treatment: Treatment | None = None) -> Any:
+    def prepare_record(
+        self,
+        record: ImageRecord,
+        image: Image,
+        treatment: Treatment | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Any:
         """The input of one record. image: upright, as decoded; treatment: what is done to every picture first.
 
-        Encoders that look at more than the picture (``beside``) take it from the record.
+        size: of the file's picture, of which ``image`` may be a reduced one. Encoders that look at more than the
+        picture (``beside``) take it from the record.
         """
         return self.prepare(image if treatment is None else treatment.apply(image))
 

@@ -133,10 +133,17 @@ class CompanionEncoder(Encoder):
         """A picture of which nothing is known."""
         return self.prepare_record(ImageRecord(""), image)
 
-    def prepare_record(self, record: ImageRecord, image: Image, treatment: Treatment | None = None) -> Accompanied:
+    def prepare_record(
+        self,
+        record: ImageRecord,
+        image: Image,
+        treatment: Treatment | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Accompanied:
         """The picture, its objects and its twin, ready for the CLIP; InputError for what is missing or wrong."""
-        size = image.size
-        frame = Frame(*size) if treatment is None else treatment.frame(Frame(*size))
+        size = size or image.size
+        frame = Frame(*size).resized(*image.size)
+        frame = frame if treatment is None else treatment.frame(frame)
         picture = image if treatment is None else treatment.apply(image)
         item = Accompanied(self.base.prepare(picture), record.caption, frame, size)
         if self._captions and not record.caption and self.captioner is None:
@@ -260,7 +267,7 @@ def _twin(record: ImageRecord, treatment: Treatment | None) -> Image:
 
     if not record.twin:
         raise InputError("no twin: give --twins FOLDER with a picture of the same stem, or a manifest's column twin")
-    twin = decode(ImageRecord(record.twin))
+    twin = decode(ImageRecord(record.twin), least_side=treatment.least_side if treatment else 0)
     if twin.pixels is None:
         raise InputError(f"its twin {record.twin}: {twin.error}")
     return twin.pixels if treatment is None else treatment.apply(twin.pixels)

@@ -104,6 +104,10 @@ class Equalization:
         for name, number in self.steps:
             if name == "jpeg":
                 continue
+            if name == "reduce":
+                factor = scale_factor(min(frame.width, frame.height), self.least_side)
+                frame = frame.resized(-(-frame.width // factor), -(-frame.height // factor))
+                continue
             side = number if name == "crop" else min(frame.width, frame.height)
             offset = _crop_offset if name == "crop" else _square_offset
             frame = frame.cropped(offset(frame.width, side), offset(frame.height, side), side, side)

@@ -74,3 +74,11 @@ class DecodedImage:
     facts: FileFacts
     pixels: Image | None = None
     error: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the file's own upright picture, of which ``pixels`` may be a reduced one."""
+        assert self.pixels is not None
+        width, height = self.facts.width, self.facts.height
+        turned = (width > height) != (self.pixels.width > self.pixels.height)
+        return (height, width) if turned else (width, height)

@@ -111,6 +111,34 @@ def test_boxes_follow_the_equalisation(clip: Any, tmp_path: Path) -> None:
     assert np.allclose(row.channels["local_raw"], expected, atol=1e-5)
 
 
+def test_boxes_are_in_the_files_upright_pixels(clip: Any, tmp_path: Path) -> None:
+    """Whatever was reduced while it was decoded, or turned by its EXIF entry."""
+    rng = np.random.default_rng(0)
+    upright = Image.fromarray(rng.integers(0, 256, (12, 9, 3), dtype=np.uint8)).resize((90, 120))
+    turned = upright.transpose(Image.Transpose.ROTATE_90)  # stored lying; 6: turn it clockwise again
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    record = ImageRecord(str(tmp_path / "a.jpg"), caption="x", objects=as_json([Region("a", (10, 60, 50, 110))]))
+    encoder = CompanionEncoder(clip, "given", "given")
+    crop = upright.crop((10, 60, 50, 110))
+    expected = np.abs(clip.encode([clip.prepare(crop)])["embedding"] - raw_text(clip, "a"))[0]
+    other = np.abs(clip.encode([clip.prepare(upright.crop((0, 0, 40, 50)))])["embedding"] - raw_text(clip, "a"))[0]
+    for spec in ("", "reduce:2,limit:20"):
+        treatment = Equalization.parse(spec) if spec else None
+        (row,) = run([record], encoder, equalization=treatment, workers=0)
+        assert row.channels is not None, row.error
+        got = row.channels["local_raw"]
+        if not spec:
+            assert np.abs(got - expected).max() < 0.3 * np.abs(other - expected).max()
+        assert float(row.channels["objects"]) == 1
+    item = encoder.prepare_record(record, upright.resize((45, 60)), None, (90, 120))
+    assert [region.box for region in item.regions or ()] == [(5.0, 30.0, 25.0, 55.0)]
+    outside = replace(record, objects=as_json([Region("a", (10, 60, 110, 80))]))  # would fit into the lying picture
+    (row,) = run([outside], encoder, workers=0)
+    assert "lies outside the picture of 90×120" in row.error
+
+
 def test_what_is_missing_or_wrong_is_an_error_of_its_row(clip: Any, folder: list[ImageRecord]) -> None:
     encoder = CompanionEncoder(clip, "given", "given", twins=True)
     outside = as_json([BOXES[0], Region("b", (0, 0, 51, 40))])
