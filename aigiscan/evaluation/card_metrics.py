@@ -13,16 +13,8 @@ from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.detector import Detector
 from aigiscan.detector.fit import FitResult
 from aigiscan.detector.table import FitTable
-from aigiscan.evaluation.metrics import (
-    Interval,
-    accuracies,
-    auc,
-    average_precision,
-    brier,
-    ece,
-    group_bootstrap,
-    tpr_at_fpr,
-)
+from aigiscan.evaluation.intervals import Interval, group_bootstrap
+from aigiscan.evaluation.metrics import accuracies, auc, average_precision, brier, ece, tpr_at_fpr
 
 #: rows of the table that ``fit`` prints
 TableRow = tuple[str, float, str]
@@ -71,12 +63,10 @@ def _sources(table: FitTable, label: int) -> set[str]:
 
 def _figures(table: FitTable, scores: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
     label, sources = table.label, table.sources
-    # The unit drawn again is a source; where a class has one alone, its groups.
-    units = np.where(label == 1, *(sources if len(_sources(table, v)) > 1 else table.groups for v in (1, 0)))
     p = _left_out_probabilities(label, scores, folds)
 
-    def interval(statistic: Callable[[np.ndarray], float]) -> list[float]:
-        return _plain(group_bootstrap(statistic, units, label, n=_DRAWS))
+    def interval(statistic: Callable[[np.ndarray], float]) -> list[float | None]:
+        return _plain(group_bootstrap(statistic, sources, label, n=_DRAWS))
 
     return {
         "auc": interval(lambda i: auc(label[i], scores[i])),
@@ -144,11 +134,13 @@ def _table_rows(spec: str, figures: dict[str, Any], several: bool) -> list[Table
         value = figures[key]
         label = f"{name} ({spec})" if several else name
         if isinstance(value, list):
-            rows.append((label, value[0], f"{value[1]:.3f} – {value[2]:.3f}"))
+            rows.append((label, value[0], "too few" if value[1] is None else f"{value[1]:.3f} – {value[2]:.3f}"))
         else:
             rows.append((label, value, ""))
     return rows
 
 
-def _plain(interval: Interval) -> list[float]:
-    return [round(float(v), 4) for v in (interval.value, interval.low, interval.high)]
+def _plain(interval: Interval) -> list[float | None]:
+    """value, low, high; None for bounds where there are too few sources for an interval."""
+    bounds = (interval.value, interval.low, interval.high)
+    return [None if np.isnan(v) else round(float(v), 4) for v in bounds]

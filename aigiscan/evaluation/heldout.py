@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from aigiscan.detector.achieved import AchievedRate, achieved_rates, cross_conformal_rates, pooled
 from aigiscan.detector.calibration import Calibration
 from aigiscan.evaluation import metrics
-from aigiscan.evaluation.metrics import Interval, ReliabilityBin
-from aigiscan.evaluation.resample import auc_draws, group_draws, interval, thresholds
+from aigiscan.evaluation.intervals import Interval, resample
+from aigiscan.evaluation.metrics import ReliabilityBin, auc_draws, threshold_draws
 
 Array = NDArray[np.float64]
 
@@ -84,7 +84,9 @@ def held_out_figures(
     y, names = np.asarray(labels), photo_parts(labels, sources, groups)
     unit = names if units is None else np.where(y == 1, np.asarray(units).astype(str), names)
     rates = {fpr: cross_conformal_rates(scores, y, names, fpr, max_miss, units=unit) for fpr in max_fprs}
-    return _figures(scores, y, names, groups, families or {}, rates, cross_calibrated(scores, y, unit), draws, seed)
+    drawn = np.where(y == 1, unit, np.asarray(sources).astype(str))  # parts of one camera are no cameras
+    p_ai = cross_calibrated(scores, y, unit)
+    return _figures(scores, y, names, drawn, groups, families or {}, rates, p_ai, draws, seed)
 
 
 def photo_parts(labels: NDArray, sources: NDArray, groups: NDArray, parts: int = 10) -> NDArray:
@@ -107,6 +109,7 @@ def detector_figures(
     calibration: Calibration,
     families: Mapping[str, str] | None = None,
     *,
+    units: NDArray | None = None,
     max_fprs: Sequence[float] = (),
     draws: int = 1000,
     seed: int = 0,
@@ -119,13 +122,15 @@ def detector_figures(
     wanted = sorted({calibration.max_fpr, *max_fprs})
     rates = {fpr: achieved_rates(calibration.with_rates(max_fpr=fpr), scores, y, names) for fpr in wanted}
     p_ai = calibration.p_ai(scores)
-    return _figures(scores, y, names, groups, families or {}, rates, p_ai, draws, seed)
+    drawn = names if units is None else np.where(y == 1, np.asarray(units).astype(str), names)
+    return _figures(scores, y, names, drawn, groups, families or {}, rates, p_ai, draws, seed)
 
 
 def _figures(
     scores: Array,
     y: NDArray,
     names: NDArray,
+    sources: NDArray,
     groups: NDArray,
     families: Mapping[str, str],
     rates: Mapping[float, list[AchievedRate]],
@@ -134,39 +139,35 @@ def _figures(
     seed: int,
 ) -> Figures:
     keys = np.asarray(groups).astype(str)
-    real = scores[y == 0]
-    # A new photo source is what the figures are about, so sources, not pictures, are drawn again.
-    real_draws = group_draws(names[y == 0], draws, seed)
-    cuts = {fpr: thresholds(real, real_draws, fpr) for fpr in (0.01, 0.05)}
-    generators = np.unique(names[y == 1]).tolist()
-    generator_draws = np.random.default_rng(seed + 1).multinomial(
-        len(generators), np.full(len(generators), 1.0 / len(generators)), size=draws
-    )
-    generator_draws = np.concatenate([np.ones((1, len(generators))), generator_draws])
+    real, cameras = scores[y == 0], np.asarray(sources).astype(str)[y == 0]
+    generators = np.unique(names[y == 1])
+    # A new photo source and a new generator are what the means are about, so these, not pictures, are drawn again.
+    # Generators of one source are drawn together.
+    units = [np.asarray(sources).astype(str)[(y == 1) & (names == name)][0] for name in generators]
+    both = resample(cameras, units, n=draws, seed=seed)
+    cuts = {fpr: threshold_draws(real, both.sides[0], fpr) for fpr in (0.01, 0.05)}
     by_name = {rate.source: rate for rate in rates[max(rates)] if rate.label == 1}
     rows, of_all = [], {"auc": [], 0.01: [], 0.05: []}  # type: ignore[var-annotated]
-    for i, name in enumerate(generators):
-        fake = scores[(y == 1) & (names == name)]
-        own_draws = group_draws(keys[(y == 1) & (names == name)], draws, seed + 2 + i)
-        # the same generator in every draw: its pictures stay as they are, photo sources are drawn
-        of_all["auc"].append(auc_draws(fake, real, np.ones((1, len(fake))), real_draws))
-        tprs = {}
+    for i, name in enumerate(generators.tolist()):
+        fake, own = scores[(y == 1) & (names == name)], keys[(y == 1) & (names == name)]
+        of_all["auc"].append(auc_draws(fake, real, np.ones((1, len(fake))), both.sides[0]))
         for fpr, cut in cuts.items():
-            above = fake[None, :] > cut[:, None]  # [draws, fakes]
-            of_all[fpr].append(above.mean(axis=1))
-            with np.errstate(invalid="ignore", divide="ignore"):
-                tprs[fpr] = (above * own_draws).sum(axis=1) / own_draws.sum(axis=1)
-        varied = auc_draws(fake, real, own_draws, real_draws)
+            of_all[fpr].append(_share_above(fake, cut))
+        one = resample(cameras, own, n=draws, seed=seed + 1 + i)
+        recalls = {}
+        for fpr in cuts:
+            above = fake[None, :] > threshold_draws(real, one.sides[0], fpr)[:, None]  # [rows, fakes]
+            recalls[fpr] = one.interval((above * one.sides[1]).sum(axis=1) / one.sides[1].sum(axis=1))
         rate = by_name[name]
-        family = families.get(name, "")
         row = GeneratorFigures(
-            name, family, len(fake), interval(varied), interval(tprs[0.01]), interval(tprs[0.05]), rate.ai, rate.real
-        )
+            name, families.get(name, ""), len(fake), one.interval(auc_draws(fake, real, one.sides[1], one.sides[0])),
+            recalls[0.01], recalls[0.05], rate.ai, rate.real,
+        )  # fmt: skip
         rows.append(row)
 
     def mean(values: list[Array]) -> Interval:
-        stacked = np.stack(values, axis=1)  # [draws + 1, generators]
-        return interval((stacked * generator_draws).sum(axis=1) / generator_draws.sum(axis=1))
+        stacked = np.stack(values, axis=1)  # [rows, generators]
+        return both.interval((stacked * both.sides[1]).sum(axis=1) / both.sides[1].sum(axis=1))
 
     known = bool(np.isfinite(p_ai).all())
     return Figures(
@@ -182,6 +183,11 @@ def _figures(
         generators=sorted(rows, key=lambda r: (r.auc.value, r.generator)),
         rates=rates,
     )
+
+
+def _share_above(fake: Array, cuts: Array) -> Array:
+    """Share of the fakes above every cut (rows,)."""
+    return 1.0 - np.searchsorted(np.sort(fake), cuts, side="right") / len(fake)
 
 
 def cross_calibrated(scores: Array, labels: NDArray, sources: NDArray, parts: int = 10) -> Array:

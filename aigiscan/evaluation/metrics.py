@@ -1,11 +1,11 @@
 """Scores and labels → figures. Labels are 0 real and 1 fake; a higher score means more likely fake.
 
-NumPy alone: the bootstrap calls these thousands of times.
+Figures that get an interval come twice: of labels and scores, and ``*_draws`` of weights (rows, images), as
+:func:`aigiscan.evaluation.intervals.resample` gives them, one figure per row. The first is the second with one row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,37 +19,82 @@ Array = NDArray[np.float64]
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve in [0, 1], ties counted half; NaN where a class is missing."""
     y, s = _checked(labels, scores)
-    fakes = int(y.sum())
-    reals = len(y) - fakes
-    if not fakes or not reals:
-        return float("nan")
-    real, fake = np.sort(s[~y]), s[y]
-    below = np.searchsorted(real, fake, side="left") + np.searchsorted(real, fake, side="right")
-    return float(below.sum() / (2.0 * fakes * reals))
+    return float(auc_draws(s[y], s[~y], np.ones((1, int(y.sum()))), np.ones((1, int((~y).sum()))))[0])
+
+
+def auc_draws(fake: Array, real: Array, fake_draws: Array, real_draws: Array) -> Array:
+    """AUC of every row of weights (rows,), ties half; NaN where a row has none of a class.
+
+    Time and memory grow with the number of images, not of pairs.
+    """
+    low, high, total = _weight_below(fake, real, real_draws)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return ((low + high) / 2.0 * fake_draws).sum(axis=1) / (fake_draws.sum(axis=1) * total)
+
+
+def partial_auc(labels: ArrayLike, scores: ArrayLike, fpr: float = 0.05) -> float:
+    """Mean recall over false-alarm rates 0 to ``fpr``, in [0, 1]: the area under the ROC curve there, over ``fpr``.
+
+    ``fpr``/2 by guessing. NaN where a class is missing.
+    """
+    y, s = _checked(labels, scores)
+    return float(partial_auc_draws(s[y], s[~y], np.ones((1, int(y.sum()))), np.ones((1, int((~y).sum()))), fpr)[0])
+
+
+def partial_auc_draws(fake: Array, real: Array, fake_draws: Array, real_draws: Array, fpr: float = 0.05) -> Array:
+    """:func:`partial_auc` of every row of weights (rows,).
+
+    A fake that a share u of the photographs scores above is found at all rates from u on: it gives max(0, fpr − u).
+    Tied photographs make u a range, over which that is averaged (straight lines of the ROC curve).
+    """
+    low, high, total = _weight_below(fake, real, real_draws)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        first, last = 1.0 - high / total[:, None], 1.0 - low / total[:, None]  # [rows, fakes]
+        at, to = np.maximum(0.0, fpr - first), np.maximum(0.0, fpr - last)
+        tied = last - first
+        given = np.where(tied > 1e-12, (at**2 - to**2) / np.where(tied > 1e-12, 2.0 * tied, 1.0), at)
+        return (given * fake_draws).sum(axis=1) / (fake_draws.sum(axis=1) * fpr)
+
+
+def _weight_below(fake: Array, real: Array, real_draws: Array) -> tuple[Array, Array, Array]:
+    """Weight of photographs (rows, fakes) strictly below each fake, and not above it; of all photographs (rows,)."""
+    order = np.argsort(real, kind="stable")
+    below = np.zeros((len(real_draws), len(real) + 1))
+    np.cumsum(real_draws[:, order], axis=1, out=below[:, 1:])
+    low, high = (np.searchsorted(real[order], fake, side=side) for side in ("left", "right"))
+    return below[:, low], below[:, high], below[:, -1]
+
+
+def share_draws(flags: NDArray, draws: Array) -> Array:
+    """Share of flagged images in every row of weights (rows,); NaN where a row is empty."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return draws @ flags.astype(np.float64) / draws.sum(axis=1)
+
+
+def threshold_draws(real: Array, real_draws: Array, fpr: float) -> Array:
+    """The score of every row (rows,) that at most a share ``fpr`` of the weighted photographs lies strictly above."""
+    order = np.argsort(-real, kind="stable")
+    above = np.cumsum(real_draws[:, order], axis=1)  # weight of this score and all higher ones
+    allowed = fpr * real_draws.sum(axis=1, keepdims=True) + 1e-9
+    first = np.argmax(above > allowed, axis=1)
+    return np.where((above > allowed).any(axis=1), real[order][first], -np.inf)
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Σ (R_n − R_{n−1}) P_n over distinct thresholds, as scikit-learn's; NaN without fakes."""
+    """Σ (R_n − R_{n−1}) P_n over distinct thresholds (scikit-learn's); NaN without fakes."""
+    from sklearn.metrics import average_precision_score
+
     y, s = _checked(labels, scores)
-    if not y.any():
-        return float("nan")
-    order = np.argsort(-s, kind="stable")
-    hits, last = np.cumsum(y[order]), np.append(np.diff(s[order]) != 0, True)
-    precision = hits[last] / (np.flatnonzero(last) + 1.0)
-    return float(np.diff(hits[last] / y.sum(), prepend=0.0) @ precision)
+    return float(average_precision_score(y, s)) if y.any() else float("nan")
 
 
 def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
-    """Largest share of fakes above a threshold that at most a share ``fpr`` of the reals lies above; NaN without a
-    class. Steps are not interpolated: with 50 reals, 1 % means none."""
+    """Recall at a rate of false alarms: the largest share of fakes above a threshold that at most a share ``fpr`` of
+    the photographs lies above; NaN without a class. Steps are not interpolated: with 50 photographs, 1 % means none."""
     y, s = _checked(labels, scores)
-    real = np.sort(s[~y])[::-1]
-    if not len(real) or not y.any():
+    if not y.any() or y.all():
         return float("nan")
-    allowed = int(np.floor(fpr * len(real) + 1e-9))
-    if allowed >= len(real):
-        return 1.0
-    return float(np.mean(s[y] > real[allowed]))
+    return float(np.mean(s[y] > threshold_draws(s[~y], np.ones((1, int((~y).sum()))), fpr)[0]))
 
 
 def accuracies(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.0) -> tuple[float, float, float]:
@@ -124,56 +169,6 @@ def reliability(
         predicted, observed = (float(weight[rows] @ v[rows] / share) for v in (p, y.astype(float)))
         found.append(ReliabilityBin(float(edges[i]), float(edges[i + 1]), int(rows.sum()), predicted, observed, share))
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A figure with its percentile bootstrap interval; NaN bounds where it cannot be resampled."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def group_bootstrap(
-    statistic: Callable[[NDArray[np.intp]], float],
-    groups: Sequence[str] | NDArray,
-    labels: ArrayLike | None = None,
-    *,
-    n: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Interval:
-    """Percentile interval of ``statistic(row indices)`` when whole groups are drawn again with replacement.
-
-    With ``labels`` groups of each label are drawn apart, so that no draw lacks a class (a group with both labels is
-    drawn once for each). Draws whose statistic is NaN are left out; with fewer than two groups the bounds are NaN.
-    """
-    keys = np.asarray(groups)
-    strata = np.zeros(len(keys), dtype=int) if labels is None else np.asarray(labels).astype(int)
-    rng = np.random.default_rng(seed)
-    members = []
-    for stratum in np.unique(strata):
-        rows = np.flatnonzero(strata == stratum)
-        _, inverse = np.unique(keys[rows], return_inverse=True)
-        order = np.argsort(inverse, kind="stable")
-        members.append(np.split(rows[order], np.cumsum(np.bincount(inverse))[:-1]))
-    value = float(statistic(np.arange(len(keys))))
-    if all(len(m) < 2 for m in members):
-        return Interval(value, float("nan"), float("nan"))
-    draws = np.empty(n)
-    for i in range(n):
-        picked = [m[j] for m in members for j in rng.integers(0, len(m), len(m))]
-        draws[i] = statistic(np.concatenate(picked))
-    draws = draws[np.isfinite(draws)]
-    if not len(draws):
-        return Interval(value, float("nan"), float("nan"))
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(draws, [tail, 1.0 - tail])
-    return Interval(value, float(low), float(high))
 
 
 def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Array]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from aigiscan.evaluation.metrics import Interval, ReliabilityBin
+    from aigiscan.evaluation.intervals import Interval
+    from aigiscan.evaluation.metrics import ReliabilityBin
 
 #: cells with more rows than this carry no number: it could not be read
 _NUMBERED = 20

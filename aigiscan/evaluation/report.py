@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigiscan.evaluation.metrics import Interval
+from aigiscan.evaluation.intervals import Interval
 from aigiscan.files import make_folder, write_csv, write_file, write_json
 from aigiscan.text import printable
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aigiscan.evaluation import metrics
-from aigiscan.evaluation.metrics import Interval
-from aigiscan.evaluation.resample import auc_draws, group_draws, interval, share_draws, thresholds
+from aigiscan.evaluation.intervals import Interval, resample
+from aigiscan.evaluation.metrics import auc_draws, share_draws, threshold_draws
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -114,23 +114,21 @@ def robustness(
     """perturbation → scores (n,) of the same images → one row each; the same draws for all, by group."""
     y = np.asarray(labels)
     keys = np.asarray(groups).astype(str)
-    real_draws = group_draws(keys[y == 0], draws, seed)
-    fake_draws = group_draws(keys[y == 1], draws, seed + 1)
+    drawn = resample(keys[y == 0], keys[y == 1], n=draws, seed=seed)
+    real_draws, fake_draws = drawn.sides
     rows = []
     for spec, values in scores.items():
         real, fake = values[y == 0], values[y == 1]
-        cuts = thresholds(real, real_draws, 0.05)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            tpr = ((fake[None, :] > cuts[:, None]) * fake_draws).sum(axis=1) / fake_draws.sum(axis=1)
+        above = fake[None, :] > threshold_draws(real, real_draws, 0.05)[:, None]
         passed, found = share_draws(real > threshold, real_draws), share_draws(fake > threshold, fake_draws)
         rows.append(
             RobustnessRow(
                 perturbation=spec,
                 n_real=len(real),
                 n_fake=len(fake),
-                auc=interval(auc_draws(fake, real, fake_draws, real_draws)),
-                tpr_5=interval(tpr),
-                accuracy=interval((1.0 - passed + found) / 2.0),
+                auc=drawn.interval(auc_draws(fake, real, fake_draws, real_draws)),
+                tpr_5=drawn.interval((above * fake_draws).sum(axis=1) / fake_draws.sum(axis=1)),
+                accuracy=drawn.interval((1.0 - passed + found) / 2.0),
                 flagged_real=float(passed[0]),
                 flagged_fake=float(found[0]),
             )

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from aigiscan.detector.calibration import Calibration
 from aigiscan.errors import FitError
 from aigiscan.evaluation import metrics
-from aigiscan.evaluation.metrics import Interval
-from aigiscan.evaluation.resample import auc_draws, group_draws, interval, share_draws
+from aigiscan.evaluation.intervals import Draws, Interval, resample
+from aigiscan.evaluation.metrics import auc_draws, share_draws
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -146,22 +146,27 @@ def transfer_matrix(
     y, names, keys = np.asarray(labels), np.asarray(generators).astype(str), np.asarray(groups).astype(str)
     chosen, left_out = _choose(y, names, families, test, min_images, exclude)
     real_train, real_test = np.flatnonzero((y == 0) & ~test), np.flatnonzero((y == 0) & test)
-    real_draws = group_draws(keys[real_test], draws, seed)
     fake_test = {g: np.flatnonzero((y == 1) & test & (names == g)) for g in chosen}
-    fake_draws = {g: group_draws(keys[rows], draws, seed + 1 + i) for i, (g, rows) in enumerate(fake_test.items())}
+    all_fake = np.concatenate(list(fake_test.values()))
+    # drawn once for all cells: the same photographs, and prompts that generators share, count alike in each of them
+    drawn = resample(keys[real_test], keys[all_fake], n=draws, seed=seed)
     cells, samples = [], {}
     for train in chosen:
         rows = np.concatenate([real_train, np.flatnonzero((y == 1) & ~test & (names == train))])
         estimator = fit(rows)
         threshold = _calibrated_threshold(fit, X, y, keys, rows, max_fpr, seed)
         real = np.asarray(estimator.decision_function(X[real_test]))
+        passed = share_draws(real <= 0, drawn.sides[0])
         for tested in chosen:
             fake = np.asarray(estimator.decision_function(X[fake_test[tested]]))
-            won = auc_draws(fake, real, fake_draws[tested], real_draws)
-            right = (share_draws(fake > 0, fake_draws[tested]) + share_draws(real <= 0, real_draws)) / 2.0
+            mine = drawn.sides[1][:, np.isin(all_fake, fake_test[tested])]
+            won = auc_draws(fake, real, mine, drawn.sides[0])
+            right = (share_draws(fake > 0, mine) + passed) / 2.0
             samples[train, tested] = (right, won)
-            cells.append(_cell(train, tested, real, fake, right, won, threshold))
-    averages = _averages(chosen, families, cells, samples)
+            fewest = min(drawn.clusters[0], len(np.unique(keys[fake_test[tested]])))
+            intervals = (drawn.interval(right, fewest), drawn.interval(won, fewest))
+            cells.append(_cell(train, tested, real, fake, intervals, threshold))
+    averages = _averages(families, cells, samples, drawn)
     return TransferMatrix(chosen, {g: families.get(g, "") for g in chosen}, cells, averages, left_out)
 
 
@@ -200,7 +205,7 @@ def _calibrated_threshold(
 
 
 def _cell(
-    train: str, tested: str, real: Array, fake: Array, right: Array, won: Array, threshold: float
+    train: str, tested: str, real: Array, fake: Array, intervals: tuple[Interval, Interval], threshold: float
 ) -> TransferCell:
     labels, scores = np.repeat([0, 1], [len(real), len(fake)]), np.concatenate([real, fake])
     _, real_accuracy, fake_accuracy = metrics.accuracies(labels, scores)
@@ -210,10 +215,10 @@ def _cell(
         test=tested,
         n_real=len(real),
         n_fake=len(fake),
-        accuracy=interval(right),
+        accuracy=intervals[0],
         real_accuracy=real_accuracy,
         fake_accuracy=fake_accuracy,
-        auc=interval(won),
+        auc=intervals[1],
         ap=metrics.average_precision(labels, scores),
         tpr_1=metrics.tpr_at_fpr(labels, scores, 0.01),
         tpr_5=metrics.tpr_at_fpr(labels, scores, 0.05),
@@ -225,10 +230,10 @@ def _cell(
 
 
 def _averages(
-    chosen: Sequence[str],
     families: Mapping[str, str],
     cells: Sequence[TransferCell],
     samples: Mapping[tuple[str, str], tuple[Array, Array]],
+    drawn: Draws,
 ) -> list[TransferAverage]:
     """Table 4: all transfers, within each family, and from each family to each other; a generator to itself apart."""
     kinds: dict[str, list[TransferCell]] = {"all": [], "same generator": []}
@@ -244,7 +249,8 @@ def _averages(
     for name, members in kinds.items():
         if not members:
             continue
-        right, won = (np.mean([samples[c.train, c.test][i] for c in members], axis=0) for i in (0, 1))
+        # a draw may hold nothing of a small generator: its cells are then not in the mean of that draw
+        right, won = (np.nanmean([samples[c.train, c.test][i] for c in members], axis=0) for i in (0, 1))
         others = {m: float(np.mean([c.value(m) for c in members])) for m in (*CELL_METRICS[2:], "oracle_accuracy")}
-        found.append(TransferAverage(name, len(members), interval(right), interval(won), others))
+        found.append(TransferAverage(name, len(members), drawn.interval(right), drawn.interval(won), others))
     return sorted(found, key=lambda a: (a.name != "all", a.name != "same generator", "→" in a.name, a.name))

@@ -42,7 +42,8 @@ def test_card_has_what_a_reader_needs(fitted: Detector) -> None:
     assert card.training["formats"] == {"real": {"PNG": 120}, "fake": {"PNG": 120}}
     held_out = card.metrics["held_out"]["as they are"]
     value, low, high = held_out["auc"]
-    assert low <= value <= high and value > 0.95
+    assert value > 0.95
+    assert (low, high) == (None, None)  # four photo sources: too few for an interval
     assert {"ece", "brier", "tpr_at_5_percent_fpr"} <= set(held_out)
     assert card.metrics["achieved"][1]["sources"] == 4
     assert any("photographs like those calibrated on" in limit for limit in card.limits)

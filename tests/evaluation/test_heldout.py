@@ -10,9 +10,9 @@ from aigiscan.evaluation.confusion import confusion
 from aigiscan.evaluation.heldout import cross_calibrated, detector_figures, held_out_figures, photo_parts
 
 
-def scored(seed=0):
+def scored(seed=0, cameras=8):
     rng = np.random.default_rng(seed)
-    cameras = {f"cam{i}": 0.0 for i in range(8)} | {"odd": 2.5}
+    cameras = {f"cam{i}": 0.0 for i in range(cameras)} | {"odd": 2.5}
     generators = {"easy": 5.0, "middle": 2.0, "hard": 0.3}
     parts = [(0, name, shift) for name, shift in cameras.items()] + [(1, n, s) for n, s in generators.items()]
     labels = np.repeat([label for label, _, _ in parts], 40)
@@ -22,7 +22,7 @@ def scored(seed=0):
 
 
 def test_generators_worst_first_against_all_photographs():
-    scores, labels, sources, groups = scored()
+    scores, labels, sources, groups = scored(cameras=9)
     found = held_out_figures(scores, labels, sources, groups, {"easy": "gan"}, draws=200)
     assert [row.generator for row in found.generators] == ["hard", "middle", "easy"]
     assert found.generators[2].family == "gan"
@@ -34,8 +34,21 @@ def test_generators_worst_first_against_all_photographs():
         assert row.auc.low <= row.auc.value <= row.auc.high
     assert found.mean_auc.value == pytest.approx(np.mean([row.auc.value for row in found.generators]))
     assert found.mean_tpr_5.value == pytest.approx(np.mean([row.tpr_5.value for row in found.generators]))
-    # three generators as unlike as these say little about a fourth
-    assert found.mean_auc.high - found.mean_auc.low > 0.15
+    # three generators say nothing about a fourth
+    assert np.isnan([found.mean_auc.low, found.mean_tpr_5.high]).all()
+
+
+def test_means_over_generators_have_an_interval_where_there_are_enough_of_them():
+    rng = np.random.default_rng(0)
+    sources = np.repeat([f"cam{i}" for i in range(12)] + [f"gen{i}" for i in range(12)], 20)
+    labels = np.char.startswith(sources, "gen").astype(int)
+    shift = np.repeat(np.append(np.zeros(12), np.linspace(0, 4, 12)), 20)
+    found = held_out_figures(rng.normal(shift, 1.0), labels, sources, np.arange(480), draws=200)
+    assert 0.15 < found.mean_auc.high - found.mean_auc.low < 0.4  # generators as unlike as these
+    assert found.mean_tpr_5.low < found.mean_tpr_5.value < found.mean_tpr_5.high
+    single = np.where(labels == 0, "cam", sources)
+    alone = held_out_figures(rng.normal(shift, 1.0), labels, single, np.arange(480), draws=20)
+    assert np.isnan(alone.mean_auc.low) and np.isnan(alone.generators[0].auc.low)  # one source is not ten parts
 
 
 def test_the_odd_camera_is_the_worst_source():

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score, roc_curve
 
 from aigiscan.errors import FitError
 from aigiscan.evaluation import metrics
+from aigiscan.evaluation.intervals import resample
 
 
 @given(st.integers(0, 2**31), st.integers(2, 80), st.booleans())
@@ -72,39 +73,40 @@ def test_ece_of_true_probabilities_is_small_and_of_overconfident_ones_is_not():
         metrics.ece(labels, p * 2)
 
 
-def test_group_bootstrap_is_wider_than_the_bootstrap_of_images_where_groups_agree():
-    rng = np.random.default_rng(1)
-    groups = np.repeat(np.arange(30), 20)
-    labels = (groups % 2).astype(int)
-    scores = labels * 0.5 + rng.normal(size=30)[groups] + rng.normal(size=600) * 0.05
+@given(st.integers(0, 2**31), st.booleans(), st.sampled_from([0.05, 0.3, 1.0]))
+@settings(max_examples=40, deadline=None)
+def test_partial_auc_is_the_area_under_the_roc_curve(seed, ties, fpr):
+    rng = np.random.default_rng(seed)
+    labels = np.append(rng.integers(0, 2, 60), [0, 1])
+    scores = rng.integers(0, 6, 62).astype(float) if ties else rng.normal(size=62)
+    false_alarms, recall, _ = roc_curve(labels, scores, drop_intermediate=False)
+    grid = np.union1d(false_alarms[false_alarms <= fpr], [fpr])
+    # a step of the curve has two recalls at one rate: straight lines between its corners, as scikit-learn draws them
+    inside = false_alarms <= fpr
+    end = np.interp(fpr, false_alarms, recall) if fpr < 1 and grid[-1] not in false_alarms else recall[inside][-1]
+    x, y = np.append(false_alarms[inside], fpr), np.append(recall[inside], end)
+    assert metrics.partial_auc(labels, scores, fpr) == pytest.approx(np.trapezoid(y, x) / fpr, abs=1e-9)
+    assert metrics.partial_auc(labels, scores, 1.0) == pytest.approx(metrics.auc(labels, scores))
 
-    def statistic(rows):
-        return metrics.auc(labels[rows], scores[rows])
 
-    by_group = metrics.group_bootstrap(statistic, groups, labels, n=300, seed=0)
-    by_image = metrics.group_bootstrap(statistic, np.arange(600), labels, n=300, seed=0)
-    assert by_group.low < by_group.value < by_group.high
-    assert (by_group.high - by_group.low) > 2 * (by_image.high - by_image.low)
-    assert by_group == metrics.group_bootstrap(statistic, groups, labels, n=300, seed=0)
-    assert "[" in str(by_group)
-
-
-def test_group_bootstrap_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(2)
-    inside = 0
-    for trial in range(200):
-        means = rng.normal(size=40)
-        values = (means[:, None] + rng.normal(size=(40, 3)) * 0.1).ravel()
-        interval = metrics.group_bootstrap(
-            lambda rows, v=values: float(v[rows].mean()), np.repeat(np.arange(40), 3), n=200, seed=trial
+def test_draws_give_the_figures_of_really_drawn_images():
+    rng = np.random.default_rng(0)
+    real, fake = rng.integers(0, 9, 30).astype(float), rng.integers(3, 12, 24).astype(float)
+    drawn = resample(np.arange(30) // 3, np.arange(24) // 2, n=20, seed=1)
+    assert drawn.clusters == (10, 12)
+    assert [side.shape for side in drawn.sides] == [(1 + 20 + 22, 30), (1 + 20 + 22, 24)]
+    aucs = metrics.auc_draws(fake, real, drawn.sides[1], drawn.sides[0])
+    parts = metrics.partial_auc_draws(fake, real, drawn.sides[1], drawn.sides[0], 0.2)
+    cuts = metrics.threshold_draws(real, drawn.sides[0], 0.1)
+    for b in range(43):
+        drawn_real, drawn_fake = (
+            np.repeat(s, side[b].astype(int)) for s, side in zip((real, fake), drawn.sides, strict=True)
         )
-        inside += interval.low <= 0.0 <= interval.high
-    assert 0.88 <= inside / 200 <= 0.99
-
-
-def test_one_group_gives_no_interval():
-    interval = metrics.group_bootstrap(lambda rows: float(len(rows)), ["a", "a"], n=10)
-    assert (interval.value, np.isnan(interval.low)) == (2.0, True)
+        labels = np.repeat([0, 1], [len(drawn_real), len(drawn_fake)])
+        scores = np.concatenate([drawn_real, drawn_fake])
+        assert aucs[b] == pytest.approx(metrics.auc(labels, scores))
+        assert parts[b] == pytest.approx(metrics.partial_auc(labels, scores, 0.2))
+        assert np.mean(drawn_fake > cuts[b]) == pytest.approx(metrics.tpr_at_fpr(labels, scores, 0.1))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aigiscan.errors import InputError
-from aigiscan.evaluation.metrics import Interval
+from aigiscan.evaluation.intervals import Interval
 from aigiscan.evaluation.plots import curves, heat_map
 from aigiscan.evaluation.report import EvaluationReport
 from aigiscan.text import plain

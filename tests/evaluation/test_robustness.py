@@ -91,3 +91,17 @@ def test_quality_matrix_is_poor_where_training_never_saw_the_quality():
     assert accuracy[90, 90] > 0.95
     assert accuracy[90, 40] < accuracy[40, 40]
     assert accuracy[40, 90] > 0.7
+
+
+def test_groups_are_drawn_not_images():
+    """Twenty pictures of one scene are one draw: intervals are those of the scenes, however many pictures of each."""
+    rng = np.random.default_rng(0)
+    scene = np.concatenate([rng.normal(0, 1, 15), rng.normal(1, 1, 15)])
+    labels, once = np.repeat([0, 1], 15), {CLEAN: scene}
+    often = {CLEAN: np.repeat(scene, 20)}
+    (few,) = robustness(once, labels, np.arange(30), 1.0, draws=300)
+    (many,) = robustness(often, np.repeat(labels, 20), np.repeat(np.arange(30), 20), 1.0, draws=300)
+    for figure in ("auc", "accuracy"):
+        single, repeated = getattr(few, figure), getattr(many, figure)
+        assert (repeated.value, repeated.low, repeated.high) == pytest.approx((single.value, single.low, single.high))
+    assert many.auc.high - many.auc.low > 0.25
