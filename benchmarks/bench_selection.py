@@ -23,7 +23,7 @@ from scipy.stats import spearmanr
 from aigiscan.evaluation.metrics import auc
 from aigiscan.search.features import pair_problems, search_pairs
 from aigiscan.search.greedy import SearchOptions
-from aigiscan.search.heads import head_data, head_factors, score_grid, search_heads
+from aigiscan.search.heads import head_data, score_grid, search_heads, store_factors
 from aigiscan.search.logistic import fit_logistic
 from aigiscan.search.split import SearchRows, search_rows
 from aigiscan.store import EmbeddingStore
@@ -70,7 +70,7 @@ def main() -> None:
     pair = (given.pair[0], given.pair[1])
     rng = np.random.default_rng(0)
     with EmbeddingStore(given.store) as store:
-        factors = head_factors(store)
+        factors = store_factors(store)
         searches = []
         for seed in SEEDS:
             data = head_data(store, *pair, factors, seed=seed)

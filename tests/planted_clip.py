@@ -20,7 +20,8 @@ from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.card import Card
 from aigiscan.detector.detector import Detector
 from aigiscan.detector.table import encoder_entry
-from aigiscan.features.views import EmbeddingView, FeatureView
+from aigiscan.features.base import FeatureView
+from aigiscan.features.views import EmbeddingView
 
 FP32 = {"device": "cpu", "precision": "fp32"}
 

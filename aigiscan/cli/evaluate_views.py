@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def geometry(report: EvaluationReport, inputs: Sequence[Inputs], features: Sequence[str], *, seed: int) -> None:
     """How isotropic the features are, before and after the removal of components where a view removes some."""
     from aigiscan.evaluation.geometry import write_geometry
+    from aigiscan.features import parse_view
     from aigiscan.features.views import ComponentsView
-    from aigiscan.search.views import parse_view
 
     report.section(
         "Geometry",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aigiscan.detector.table import FitTable
     from aigiscan.encoders.base import Encoder
     from aigiscan.evaluation.candidate import Candidate
-    from aigiscan.features.views import FeatureView
+    from aigiscan.features.base import FeatureView
     from aigiscan.images.records import FileFacts, ImageRecord
 
 
@@ -164,7 +164,7 @@ def make_entries(
     from aigiscan.classifiers.multiclass import load_families
     from aigiscan.cli.tables import parse_params, text_features
     from aigiscan.evaluation.candidate import Candidate
-    from aigiscan.search.views import parse_view
+    from aigiscan.features import parse_view
 
     given_params = parse_params(params)
     entries = []

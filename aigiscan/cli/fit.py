@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aigiscan.detector.fit import FitSettings
     from aigiscan.detector.table import FitTable
     from aigiscan.encoders.base import Encoder
-    from aigiscan.features.views import FeatureView
+    from aigiscan.features.base import FeatureView
     from aigiscan.images.records import FileFacts, ImageRecord
 
 DEFAULT_ENCODER = "lite+spam"
@@ -41,7 +41,7 @@ def fit(
         "logistic", "--classifier", "-c", help="Classifier; `aigiscan detectors classifiers` lists them."
     ),
     features: str = typer.Option(
-        "embedding", "--features", help="embedding, components:SELECTION.yaml or heads:HEADS.yaml."
+        "embedding", "--features", help="embedding, components:SELECTION.yaml or heads:SELECTION.yaml."
     ),
     equalize: list[str] = typer.Option(
         [],
@@ -154,7 +154,7 @@ def _tables_and_view(
     """Tables, one per equalisation, and the feature view, from stores or from pictures."""
     from aigiscan.encoders import create_encoder
     from aigiscan.encoders.base import EncoderOptions
-    from aigiscan.search.views import parse_view
+    from aigiscan.features import parse_view
     from aigiscan.store import EmbeddingStore, is_store
 
     if all(is_store(path) for path in paths):

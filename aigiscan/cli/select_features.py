@@ -65,9 +65,9 @@ def select_features(
     """
     import os
 
+    from aigiscan.features.selection import write_yaml
     from aigiscan.search.features import as_yaml, pair_problems, progress, remove_journals, search_pairs
     from aigiscan.search.greedy import SearchOptions
-    from aigiscan.search.selection import write_yaml
     from aigiscan.store import EmbeddingStore
 
     check_backend(backend, scheduler)

@@ -32,9 +32,9 @@ def select_heads(
 ) -> None:
     """Fit one regression per attention head on one generator, score it on another, keep the best heads."""
     from aigiscan.cli.select_features import check_backend
+    from aigiscan.features.selection import write_yaml
     from aigiscan.search.greedy import SearchOptions
-    from aigiscan.search.heads import as_yaml, head_data, head_factors, score_grid, search_heads
-    from aigiscan.search.selection import write_yaml
+    from aigiscan.search.heads import as_yaml, head_data, score_grid, search_heads, store_factors
     from aigiscan.store import EmbeddingStore
 
     check_backend(backend, scheduler)
@@ -43,7 +43,7 @@ def select_heads(
         top = 2
     with EmbeddingStore(store) as opened:
         fingerprint = opened.fingerprint
-        factors = head_factors(opened)
+        factors = store_factors(opened)
         data = head_data(opened, train, validate, factors, seed=seed)
     console.note(f"{len(data.names)} heads, {len(data.y)} rows to fit, {len(data.z)} to score")
     found = search_heads(data, options, top=top, strategy=strategy, among=among, jobs=jobs, scheduler=scheduler)

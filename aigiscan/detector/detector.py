@@ -18,7 +18,8 @@ from aigiscan.detector.card import WEIGHTS_NAME, Card, read_card
 from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNREADABLE, Verdict
 from aigiscan.errors import DetectorError
-from aigiscan.features.views import FeatureView, view_from_saved
+from aigiscan.features import view_from_saved
+from aigiscan.features.base import FeatureView
 from aigiscan.files import reason
 
 if TYPE_CHECKING:

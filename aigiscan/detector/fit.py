@@ -22,7 +22,8 @@ from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.stacked import StackedView
 from aigiscan.detector.table import FitTable, sample_weights
 from aigiscan.errors import FitError
-from aigiscan.features.views import EmbeddingView, FeatureView
+from aigiscan.features.base import FeatureView
+from aigiscan.features.views import EmbeddingView
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from aigiscan.classifiers.folds import train_test
 from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.table import FitTable, sample_weights
 from aigiscan.errors import DetectorError
-from aigiscan.features.views import FeatureView, view_from_saved
+from aigiscan.features import view_from_saved
+from aigiscan.features.base import FeatureView
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aigiscan.classifiers.folds import source_folds
 from aigiscan.detector.fit import check_table
 from aigiscan.detector.table import FitTable, sample_weights
-from aigiscan.features.views import FeatureView
+from aigiscan.features.base import FeatureView
 
 if TYPE_CHECKING:
     from aigiscan.classifiers.grid import GridPoint

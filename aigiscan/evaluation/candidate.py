@@ -13,7 +13,7 @@ from aigiscan.classifiers.base import REAL_NAME, fit_classifier
 from aigiscan.classifiers.folds import source_folds, train_test
 from aigiscan.detector.table import FitTable, sample_weights
 from aigiscan.errors import FitError
-from aigiscan.features.views import FeatureView
+from aigiscan.features.base import FeatureView
 
 Index = NDArray[np.intp]
 

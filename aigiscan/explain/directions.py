@@ -13,7 +13,8 @@ from aigiscan.encoders.heads import head_matrices
 from aigiscan.encoders.open_clip_encoder import OpenClipEncoder
 from aigiscan.errors import AigiscanError, EncoderError
 from aigiscan.explain.linear import LinearForm, linear_form
-from aigiscan.features.views import ComponentsView, EmbeddingView, FeatureView, HeadsView
+from aigiscan.features.base import FeatureView
+from aigiscan.features.views import ComponentsView, EmbeddingView, HeadsView
 
 if TYPE_CHECKING:
     from aigiscan.detector.detector import Detector

@@ -11,7 +11,7 @@ import numpy as np
 from aigiscan.errors import StoreError
 
 if TYPE_CHECKING:
-    from aigiscan.features.views import FeatureView
+    from aigiscan.features.base import FeatureView
     from aigiscan.store import EmbeddingStore
 
 #: rows of a store that are compared at once, so that a store of millions fits

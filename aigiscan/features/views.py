@@ -1,51 +1,29 @@
-"""Feature views: channels → one matrix with named columns (DESIGN section 5).
-
-A view names the channels it needs; ``embed`` and ``scan`` compute exactly those. It carries all it needs to be used
-again (kept indices, head maps), so that a detector does not depend on the file the selection came from.
-"""
+"""The views of an embedding and of attention heads: as it is, chosen columns, chosen heads."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aigiscan.errors import DetectorError, InputError
-
-
-class FeatureView(ABC):
-    """Channels → matrix (n_images, n_features)."""
-
-    kind: ClassVar[str]
-    channels: tuple[str, ...]
-    #: generators whose fakes chose this view; evaluation leaves them out
-    search_generators: tuple[str, ...] = ()
-
-    @abstractmethod
-    def columns(self, encoder_columns: Sequence[str]) -> list[str]:
-        """Names of the view's columns, given the names of the embedding's columns."""
-
-    @abstractmethod
-    def transform(self, channels: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Channel arrays with a common first axis n → (n, n_features) float32."""
-
-    def params(self) -> dict[str, Any]:
-        """Plain values for the card."""
-        return {"kind": self.kind, "search_generators": list(self.search_generators)}
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays for the weights file."""
-        return {}
+from aigiscan.errors import InputError
+from aigiscan.features.base import FeatureView, generators_of
+from aigiscan.features.selection import COMPONENTS, HEADS, selection_for
 
 
 class EmbeddingView(FeatureView):
     """The embedding as it is."""
 
-    kind = "embedding"
+    kind = usage = "embedding"
     channels = ("embedding",)
+
+    @classmethod
+    def from_name(cls, argument: str, fingerprint: Mapping[str, Any]) -> Self:  # noqa: D102
+        if argument:
+            raise InputError(f"--features embedding takes nothing after it, got {argument!r}")
+        return cls()
 
     def columns(self, encoder_columns: Sequence[str]) -> list[str]:  # noqa: D102
         return list(encoder_columns)
@@ -57,7 +35,8 @@ class EmbeddingView(FeatureView):
 class ComponentsView(FeatureView):
     """A kept subset of the embedding's components (Gaintseva et al., section 4, "Removing features")."""
 
-    kind = "components"
+    kind = COMPONENTS
+    usage = "components:SELECTION.yaml"
     channels = ("embedding",)
 
     def __init__(self, kept: ArrayLike, search_generators: Sequence[str] = ()) -> None:
@@ -65,6 +44,15 @@ class ComponentsView(FeatureView):
         self.search_generators = tuple(search_generators)
         if self.kept.size == 0:
             raise InputError("a components view keeps no column: choose another selection")
+
+    @classmethod
+    def from_name(cls, argument: str, fingerprint: Mapping[str, Any]) -> Self:  # noqa: D102
+        selection = selection_for(cls.kind, argument, fingerprint)
+        return cls(selection.columns, selection.generators)
+
+    @classmethod
+    def from_saved(cls, params: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:  # noqa: D102
+        return cls(arrays["kept"], generators_of(params))
 
     def columns(self, encoder_columns: Sequence[str]) -> list[str]:  # noqa: D102
         return [encoder_columns[i] for i in self.kept]
@@ -84,11 +72,12 @@ class ComponentsView(FeatureView):
 class HeadsView(FeatureView):
     """Embeddings of chosen attention heads, concatenated (Gaintseva et al., section 4, "attention head outputs").
 
-    ``z / σ · R`` with ``M = R Q`` (DESIGN section 3): d_head columns per head instead of the joint dimension, with the
-    same optimum for an L2-penalised classifier, since ``Q`` has orthonormal rows.
+    ``z / σ · R`` with ``M = R Q`` (:mod:`aigiscan.encoders.heads`): d_head columns per head instead of the joint
+    dimension, with the same optimum for an L2-penalised classifier, since ``Q`` has orthonormal rows.
     """
 
-    kind = "heads"
+    kind = HEADS
+    usage = "heads:SELECTION.yaml"
     channels = ("heads", "sigma")
 
     def __init__(
@@ -99,6 +88,16 @@ class HeadsView(FeatureView):
         self.search_generators = tuple(search_generators)
         if not self.heads or len(self.heads) != len(self.factors):
             raise InputError("a heads view needs at least one head, and one factor for each")
+
+    @classmethod
+    def from_name(cls, argument: str, fingerprint: Mapping[str, Any]) -> Self:  # noqa: D102
+        selection = selection_for(cls.kind, argument, fingerprint)
+        factors = head_factors(fingerprint)
+        return cls(selection.heads, np.stack([factors[pair] for pair in selection.heads]), selection.generators)
+
+    @classmethod
+    def from_saved(cls, params: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:  # noqa: D102
+        return cls([(a, b) for a, b in params["heads"]], arrays["factors"], generators_of(params))
 
     def columns(self, encoder_columns: Sequence[str]) -> list[str]:  # noqa: D102
         return [f"head:{layer}:{head}:{i}" for layer, head in self.heads for i in range(self.factors.shape[-1])]
@@ -119,14 +118,11 @@ class HeadsView(FeatureView):
         return {"factors": self.factors}
 
 
-def view_from_saved(params: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> FeatureView:
-    """Inverse of :meth:`FeatureView.params` and :meth:`FeatureView.arrays`."""
-    generators = tuple(params.get("search_generators", ()))
-    kind = params.get("kind")
-    if kind == EmbeddingView.kind:
-        return EmbeddingView()
-    if kind == ComponentsView.kind:
-        return ComponentsView(arrays["kept"], generators)
-    if kind == HeadsView.kind:
-        return HeadsView([(a, b) for a, b in params["heads"]], arrays["factors"], generators)
-    raise DetectorError(f"feature view {kind!r} is not known to this version of aigiscan; update aigiscan")
+def head_factors(fingerprint: Mapping[str, Any]) -> np.ndarray:
+    """R (layers, heads, d_head, k) of an encoder; needs its weights, but runs nothing through it."""
+    from aigiscan.encoders.fingerprint import encoder_from_fingerprint
+    from aigiscan.encoders.heads import head_matrices
+
+    encoder: Any = encoder_from_fingerprint(fingerprint, device="cpu", heads=True)
+    with_heads = [part for part in getattr(encoder, "parts", ()) if part.has_heads]
+    return head_matrices(with_heads[0] if with_heads else encoder).R

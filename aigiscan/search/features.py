@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from aigiscan.errors import InputError
+from aigiscan.features.selection import COMPONENTS, FORMAT, column_names, versions
 from aigiscan.search.cluster import run_jobs
 from aigiscan.search.greedy import GreedySearch, Removal, SearchOptions
 from aigiscan.search.journal import Journal
 from aigiscan.search.problem import Problem
-from aigiscan.search.selection import COMPONENTS, FORMAT, column_names, versions
 from aigiscan.search.split import search_rows
 from aigiscan.store import EmbeddingStore
 

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from aigiscan.errors import InputError
+from aigiscan.features.selection import FORMAT, HEADS, versions
+from aigiscan.features.views import head_factors
 from aigiscan.search.cluster import run_jobs
 from aigiscan.search.greedy import SearchOptions
 from aigiscan.search.logistic import fit_logistic
 from aigiscan.search.problem import Problem
 from aigiscan.search.scores import LOSS_TIE, SCORE_TIE, SCORES, log_loss
-from aigiscan.search.selection import FORMAT, HEADS, versions
 from aigiscan.search.split import search_rows
 from aigiscan.store import EmbeddingStore
 
@@ -65,31 +66,16 @@ class _Job:
     options: SearchOptions
 
 
-def head_factors(store: EmbeddingStore) -> np.ndarray:
-    """R (layers, heads, d_head, k) of the encoder of a store; see :func:`factors_of`."""
+def store_factors(store: EmbeddingStore) -> np.ndarray:
+    """R (layers, heads, d_head, k) of the encoder of a store."""
     for channel in ("heads", "sigma"):
         store.read(channel, rows=[])  # says what to do where there is none
-    return factors_of(store.fingerprint)
-
-
-def factors_of(fingerprint: Mapping[str, Any]) -> np.ndarray:
-    """R (layers, heads, d_head, k); needs the encoder's weights, but runs nothing through it."""
-    from aigiscan.encoders.fingerprint import encoder_from_fingerprint
-    from aigiscan.encoders.heads import head_matrices
-
-    encoder = encoder_from_fingerprint(fingerprint, device="cpu", heads=True)
-    return head_matrices(_with_heads(encoder)).R
-
-
-def _with_heads(encoder: Any) -> Any:
-    """The part of a concatenation that has heads."""
-    parts = [part for part in getattr(encoder, "parts", ()) if part.has_heads]
-    return parts[0] if parts else encoder
+    return head_factors(store.fingerprint)
 
 
 def head_data(store: EmbeddingStore, train: str, validate: str, factors: np.ndarray, *, seed: int = 0) -> HeadData:
     """Features of all heads: the training generator's fakes and photographs of the training side, the validation
-    generator's and photographs of the test side. factors: :func:`head_factors`."""
+    generator's and photographs of the test side. factors: :func:`store_factors`."""
     if train == validate:
         raise InputError(f"--train {train} --validate {validate}: two different generators are needed")
     rows = search_rows(store, (train, validate), seed)

@@ -72,7 +72,7 @@ def test_geometry_of_a_store_and_no_gallery(folder, tmp_path):
 
 
 def test_geometry_before_and_after_removal(folder, tmp_path):
-    from aigiscan.search.selection import write_yaml
+    from aigiscan.features.selection import write_yaml
     from aigiscan.store import EmbeddingStore
 
     store, chosen, out = tmp_path / "s.h5", tmp_path / "kept.yaml", tmp_path / "out"

@@ -95,7 +95,7 @@ def test_heads_of_a_store_and_of_an_encoder(planted_name: str, coloured_store: P
 
 def test_a_detector_fitted_on_selected_heads(coloured_store: Path, coloured_folder: Path, tmp_path: Path) -> None:
     """fit --features heads: → words and parts of these heads, from the files alone."""
-    from aigiscan.search.selection import write_yaml
+    from aigiscan.features.selection import write_yaml
     from aigiscan.store import EmbeddingStore
 
     with EmbeddingStore(coloured_store) as store:

@@ -10,11 +10,11 @@ from search_planted import write_store
 from aigiscan.encoders import EncoderOptions, create_encoder
 from aigiscan.encoders.heads import head_matrices
 from aigiscan.errors import FitError, InputError, StoreError
+from aigiscan.features import parse_view
+from aigiscan.features.selection import load_selection, write_yaml
 from aigiscan.search.greedy import SearchOptions
-from aigiscan.search.heads import HeadData, as_yaml, head_data, head_factors, score_grid, search_heads
+from aigiscan.search.heads import HeadData, as_yaml, head_data, score_grid, search_heads, store_factors
 from aigiscan.search.logistic import fit_logistic
-from aigiscan.search.selection import load_selection, write_yaml
-from aigiscan.search.views import parse_view
 from aigiscan.store import EmbeddingStore
 
 
@@ -68,7 +68,7 @@ def test_columns_of_a_head_stand_for_its_projected_output(encoder, store):
 
 
 def test_planted_head_of_an_encoder_comes_first(store):
-    data = head_data(store, "a", "b", head_factors(store))
+    data = head_data(store, "a", "b", store_factors(store))
     found = search_heads(data, SearchOptions(), top=2)
     assert found.ranking[0].heads == (PLANTED_HEAD,)
     assert found.ranking[0].score == 1.0
@@ -78,7 +78,7 @@ def test_planted_head_of_an_encoder_comes_first(store):
 
 def test_heads_file_and_view(store, encoder, tmp_path):
     options = SearchOptions()
-    data = head_data(store, "a", "b", head_factors(store))
+    data = head_data(store, "a", "b", store_factors(store))
     found = search_heads(data, options, top=2)
     path = tmp_path / "heads.yaml"
     write_yaml(path, as_yaml(store.fingerprint, "a", "b", found, options, {"strategy": "top", "seed": 0}))
@@ -147,12 +147,12 @@ def test_what_cannot_be_searched_is_refused(store, tmp_path):
     with pytest.raises(InputError, match="--strategy magic is not known"):
         search_heads(data, SearchOptions(), strategy="magic")
     with pytest.raises(InputError, match="two different"):
-        head_data(store, "a", "a", head_factors(store))
+        head_data(store, "a", "a", store_factors(store))
     plain = write_store(
         tmp_path / "s.h5", {"embedding": np.zeros((4, 2), np.float32)}, [0, 0, 1, 1], ["", "", "a", "b"]
     )
     with EmbeddingStore(plain) as opened, pytest.raises(StoreError, match="--heads"):
-        head_factors(opened)
+        store_factors(opened)
     split = ["train", "train", "train", "test"]
     channels = {"heads": np.zeros((4, 1, 1, 2), np.float32), "sigma": np.ones(4, np.float32)}
     one_sided = write_store(tmp_path / "t.h5", channels, [0, 0, 1, 1], ["", "", "a", "b"], split=split)

@@ -10,13 +10,13 @@ import yaml
 from search_planted import GOOD, HARMFUL, one_fit_per_candidate, planted_pair, random_problem, write_store
 
 from aigiscan.errors import InputError
+from aigiscan.features import parse_view
+from aigiscan.features.selection import load_selection, write_yaml
 from aigiscan.search import features
 from aigiscan.search.features import pair_problems, remove_journals, search_pairs
 from aigiscan.search.greedy import GreedySearch, Removal, SearchOptions
 from aigiscan.search.journal import Journal
-from aigiscan.search.selection import load_selection, write_yaml
 from aigiscan.search.split import search_rows
-from aigiscan.search.views import parse_view
 from aigiscan.store import EmbeddingStore
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from aigiscan import __version__
+from aigiscan.encoders.fingerprint import compare_fingerprints
 from aigiscan.errors import InputError
 from aigiscan.files import reason, write_file
 
@@ -63,6 +64,21 @@ def load_selection(path: str | Path) -> Selection:
     except (KeyError, TypeError, ValueError, IndexError):
         raise InputError(f"{path} is not a selection written by select-features or select-heads") from None
     raise InputError(f"{path} holds a selection of {kind!r}, which this version of aigiscan does not know")
+
+
+def selection_for(kind: str, path: str | Path, fingerprint: Mapping[str, Any]) -> Selection:
+    """Read a selection of that kind, made on that encoder; InputError in one line otherwise."""
+    if not str(path):
+        raise InputError(f"--features {kind} needs a file: {kind}:SELECTION.yaml")
+    selection = load_selection(path)
+    if selection.kind != kind:
+        raise InputError(f"{path} is a selection of {selection.kind}: use --features {selection.kind}:{path}")
+    # Neither the treatment of the pictures nor bf16 against fp32 changes what a column or a head is.
+    known = {"equalization": "", "precision": ""}
+    different = compare_fingerprints({**selection.fingerprint, **known}, {**fingerprint, **known})
+    if different:
+        raise InputError(f"{path} was made on another encoder: {'; '.join(different)}; make it again on this one")
+    return selection
 
 
 def column_names(fingerprint: Mapping[str, Any], width: int) -> tuple[str, ...]:
