@@ -1,5 +1,5 @@
-"""``python -m aigiscan`` is ``aigiscan``."""
+"""``python -m aigiscan``."""
 
-from aigiscan.cli.app import main
+from aigiscan.cli.process import main
 
 main()

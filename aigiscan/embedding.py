@@ -94,23 +94,26 @@ def embed(
     return summary
 
 
-def encode(
+def encode_batches(
     records: Iterable[ImageRecord],
     encoder: Encoder,
-    settings: EmbedSettings | None = None,
+    settings: EmbedSettings,
     cache: str | Path | None = None,
-) -> Iterator[Encoded]:
-    """Encode images one by one in order, taking what the store ``cache`` holds from it and adding the rest to it."""
-    settings = settings or EmbedSettings()
-    options = settings.runner_options()
+    sizes: Iterator[int] | None = None,
+) -> Iterator[list[Encoded]]:
+    """Encode images in order, taking what the store ``cache`` holds from it and adding the rest to it.
+
+    sizes: of the batches, see :func:`aigiscan.runner.run_batches`.
+    """
+    options = {**settings.runner_options(), "sizes": sizes}
     if cache is None:
-        yield from run(records, encoder, **options)
+        yield from run_batches(records, encoder, **options)
         return
     fingerprint = store_fingerprint(encoder, settings.equalization)
     with StoreWriter(cache, fingerprint, encoder.channels(), resume=True) as writer:
         for rows in run_batches(records, encoder, cache=writer.cache, **options):
             writer.append(rows)
-            yield from rows
+            yield rows
 
 
 def _count(records: Iterable[ImageRecord], summary: EmbedSummary) -> Iterator[ImageRecord]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from aigiscan.loader import Cache, Loaded, Loader, default_workers
 # A group is at most one batch for the encoder and the rows without work for it (cached, unreadable) in between; with
 # all heads of a ViT-L/14 this many cached rows are 50 MB.
 _MAX_GROUP = 512
+#: a run that a person watches begins with this many images: with a ViT-L on a CPU a batch of 32 takes half a minute
+_FIRST_BATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,11 @@ def run_batches(
     equalization: Equalization | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     cache: Cache | None = None,
+    sizes: Iterator[int] | None = None,
 ) -> Iterator[list[Encoded]]:
     """As :func:`run`, in lists that end where a batch of the encoder ends: what a store keeps as finished work.
+
+    sizes: images of the first, second, … batch, none above ``batch_size``; None: ``batch_size`` each.
 
     workers: loader threads, None for one per core (at most 16); 0 loads in this thread. Two batches are read ahead,
     so memory does not grow with the number of records, which may come from a generator. A file that cannot be read or
@@ -60,19 +66,60 @@ def run_batches(
     workers = default_workers() if workers is None else workers
     loader = Loader(encoder, equalization, max_pixels, cache)
     loaded = loader.load_all(complete(records, encoder.beside), workers, ahead=2 * batch_size + workers)
+    batches = _Batches(repeat(batch_size) if sizes is None else sizes)
     group: list[Loaded] = []
-    waiting = 0
     try:
         for item in loaded:
             group.append(item)
-            waiting += item.to_encode
-            if waiting == batch_size or len(group) == max(batch_size, _MAX_GROUP):
+            if batches.ends_with(item.to_encode):
                 yield _encode(group, encoder, cache)
-                group, waiting = [], 0
+                group = []
         if group:
             yield _encode(group, encoder, cache)
     finally:
         loaded.close()
+
+
+class _Batches:
+    """Where batches end, of which only the sizes are known and which rows the encoder has work with."""
+
+    def __init__(self, sizes: Iterator[int]) -> None:
+        self.sizes = sizes
+        self.size = next(sizes)
+        self._rows = self._waiting = 0
+
+    def ends_with(self, to_encode: bool) -> bool:
+        """Whether the next row, with or without work for the encoder, is the last of its batch."""
+        self._rows += 1
+        self._waiting += to_encode
+        if self._waiting < self.size and self._rows < max(self.size, _MAX_GROUP):
+            return False
+        self.size = next(self.sizes)
+        self._rows = self._waiting = 0
+        return True
+
+
+def growing_batches(batch_size: int) -> Iterator[int]:
+    """Sizes of batches for a run that somebody watches: a few images first, soon ``batch_size``."""
+    size = min(_FIRST_BATCH, batch_size)
+    while size < batch_size:
+        yield size
+        size = min(2 * size, batch_size)
+    yield from repeat(batch_size)
+
+
+def after_whole_batches(to_encode: Iterable[bool], sizes: Iterator[int]) -> tuple[int, Iterator[int]]:
+    """How many of these rows of a cut run belong to whole batches, and the sizes of the batches that come after them.
+
+    With both a run goes on with the very batches that it would have had, so that its numbers are the same to the last
+    bit: an encoder's results may depend on what else is in the batch by one rounding.
+    """
+    batches = _Batches(sizes)
+    whole = 0
+    for count, work in enumerate(to_encode, start=1):
+        if batches.ends_with(work):
+            whole = count
+    return whole, chain([batches.size], batches.sizes)
 
 
 def _encode(group: list[Loaded], encoder: Encoder, cache: Cache | None) -> list[Encoded]:

@@ -55,10 +55,15 @@ def _csv_cell(value: Any, excel_safe: bool) -> str:
         # NaN is the one number that is not itself
         return "" if value is None or value != value else str(value)
     text = printable(value)
-    if excel_safe and text.startswith(_FORMULA):
-        text = "'" + text
+    if excel_safe:
+        text = safe_cell(text)
     # csv.writer with "\n" line ends leaves a lone "\r" unquoted, and its own reader then breaks the row there
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
+
+
+def safe_cell(text: str) -> str:
+    """The text, with an apostrophe in front if a spreadsheet would run it as a formula."""
+    return "'" + text if text.startswith(_FORMULA) else text
 
 
 def json_line(data: Any) -> str:

@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 from aigiscan.cli.app import app
 
 
-def call(*arguments: object, refused: str = "") -> Result:
-    """Run a command; ``refused``: it must end with code 2 and one line that has this in it."""
+def call(*arguments: object, refused: str = "", code: int = 0) -> Result:
+    """Run a command that ends with ``code``; ``refused``: with code 2 and one line that has this in it."""
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     if refused:
         assert result.exit_code == 2, result.output
         last = result.stderr.strip().splitlines()[-1]
         assert last.startswith("aigiscan: error: ") and refused in last, result.output
     else:
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == code, result.output
     return result

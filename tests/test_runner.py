@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from fake_encoder import FakeEncoder
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.loader import default_workers
-from aigiscan.runner import run, run_batches
+from aigiscan.runner import after_whole_batches, growing_batches, run, run_batches
 
 
 def records_of(paths):
@@ -188,3 +189,35 @@ def test_many_cached_rows_do_not_gather(make_images, tmp_path):
 
 def test_default_workers_fit_the_machine():
     assert 1 <= default_workers() <= 16
+
+
+def test_the_first_batches_are_small():
+    assert list(islice(growing_batches(32), 6)) == [4, 8, 16, 32, 32, 32]
+    assert list(islice(growing_batches(3), 3)) == [3, 3, 3]
+    assert list(islice(growing_batches(1), 2)) == [1, 1]
+
+
+class SociableEncoder(FakeEncoder):
+    """Its numbers depend on what else is in the batch, as rounding makes those of real encoders."""
+
+    def encode(self, inputs):
+        out = super().encode(inputs)
+        return {"embedding": out["embedding"] + out["embedding"].mean()}
+
+
+@pytest.mark.parametrize("batch_size", [3, 8])
+def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(make_images, batch_size):
+    paths = make_images(23)
+    for i in (0, 5, 6):
+        paths[i].write_bytes(b"")
+
+    def rows_of(records, sizes):
+        batches = run_batches(records, SociableEncoder(), batch_size=batch_size, sizes=sizes, workers=0)
+        return [None if r.channels is None else r.channels["embedding"].tobytes() for rows in batches for r in rows]
+
+    records = records_of(paths)
+    whole = rows_of(records, growing_batches(batch_size))
+    for cut in range(len(records) + 1):
+        kept, sizes = after_whole_batches((row is not None for row in whole[:cut]), growing_batches(batch_size))
+        assert cut - kept < batch_size + 3 and kept <= cut
+        assert rows_of(records[kept:], sizes) == whole[kept:]

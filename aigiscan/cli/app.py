@@ -6,8 +6,6 @@ Only typer is imported here: torch, open_clip and scikit-learn are imported insi
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 import typer
@@ -20,12 +18,14 @@ from aigiscan.cli.evaluate import evaluate
 from aigiscan.cli.explain import explain
 from aigiscan.cli.fit import fit
 from aigiscan.cli.label_by_claims import label_by_claims
+from aigiscan.cli.process import exit_code, main, settle_stdout
 from aigiscan.cli.scan import scan
 from aigiscan.cli.select_features import PairCommand, select_features
 from aigiscan.cli.select_heads import select_heads
 from aigiscan.errors import AigiscanError
+from aigiscan.files import reason
 
-INTERRUPTED = 130
+__all__ = ["app", "main"]
 
 
 class _Commands(TyperGroup):
@@ -34,21 +34,26 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
-        except AigiscanError as error:
+            console.out("")
+        except BrokenPipeError:  # the reader of our report went away (``| head``): nothing is wrong
+            settle_stdout()
+            raise typer.Exit(0) from None
+        except (AigiscanError, OSError) as error:
+            settle_stdout()
             if ctx.params.get("debug"):
                 raise
-            print(f"aigiscan: error: {error}", file=sys.stderr)
-            raise typer.Exit(error.exit_code) from None
-        except BrokenPipeError:
-            # The reader of our report went away (``| head``): nothing is wrong. What is still in the buffer goes
-            # nowhere, so that the interpreter's flush at exit does not complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-        except KeyboardInterrupt:
+            console.error(error if isinstance(error, AigiscanError) else _refusal(error))
+            raise typer.Exit(getattr(error, "exit_code", AigiscanError.exit_code)) from None
+        except KeyboardInterrupt as stop:
             console.note("interrupted; what was finished has been written")
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_code(stop)) from None
         return result
+
+
+def _refusal(error: OSError) -> str:
+    """One line for what the system refused in a place that had no better words for it."""
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{reason(error)} (--debug shows where)"
 
 
 app = typer.Typer(
@@ -71,8 +76,11 @@ def _show_version(value: bool) -> None:
 def _common(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
     debug: bool = typer.Option(False, "--debug", help="Show a traceback instead of one line."),
+    verbose: int = typer.Option(
+        0, "--verbose", "-v", count=True, help="Say what is being done; -vv: also what the libraries say."
+    ),
 ) -> None:
-    pass
+    console.set_verbosity(verbose)
 
 
 # One line per command; the order is the order of `--help`.
@@ -86,8 +94,3 @@ app.command("select-heads")(select_heads)
 app.command("label-by-claims")(label_by_claims)
 app.add_typer(stores.app, name="stores")
 app.add_typer(detectors.app, name="detectors")
-
-
-def main() -> None:
-    """Entry point of the ``aigiscan`` command."""
-    app()

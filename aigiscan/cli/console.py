@@ -1,41 +1,130 @@
-"""Everything a person sees: notes, tables and progress on standard error.
+"""Everything a person sees: notes, tables and progress on standard error, and what is printed on standard output.
 
-Standard output belongs to the report alone. Progress is drawn only where standard error is a terminal.
+Notes go through the logger ``aigiscan``: ``-v`` shows more of it, ``--quiet`` none. Text from outside (names of files,
+messages of libraries) is shown as it is and never obeyed: no markup, no control characters.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
+
+from aigiscan.errors import InputError
+from aigiscan.files import reason
+from aigiscan.text import visible
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
+    from rich.text import Text
 
 T = TypeVar("T")
+Advance = Callable[[int], None]
+
+_PLAIN_WIDTH = 120  # of tables in log files
+_running: tuple[Progress, Advance] | None = None
+
+
+class _ToStderr(logging.Handler):
+    """``aigiscan: message`` on what standard error is at that moment, above the bar if one is drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        name = "" if record.name == "aigiscan" else f"{record.name.removeprefix('aigiscan.')}: "
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        line = visible(f"aigiscan: {level}{name}{record.getMessage()}")
+        if sys.stderr.isatty():
+            line = textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent="  ")
+        if _running is not None:
+            _running[0].console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def set_verbosity(verbosity: int) -> None:
+    """−1: errors alone; 0: notes; 1: what the program does; 2: also what the libraries say."""
+    levels = {-1: logging.ERROR, 0: logging.INFO}
+    _logger().setLevel(levels.get(verbosity, logging.DEBUG))
+    if verbosity >= 2:
+        logging.getLogger().addHandler(_logger().handlers[0])
+        logging.getLogger().setLevel(logging.INFO)
+
+
+def _logger() -> logging.Logger:
+    logger = logging.getLogger("aigiscan")
+    if len(logger.handlers) != 1 or not isinstance(logger.handlers[0], _ToStderr):
+        logger.handlers[:] = [_ToStderr()]
+        logger.setLevel(logging.INFO)
+        # open_clip's use of the root logger installs a second handler there; one line is enough
+        logger.propagate = False
+    return logger
 
 
 def note(message: str) -> None:
     """One line for a person."""
-    print(f"aigiscan: {message}", file=sys.stderr, flush=True)
+    _logger().info("%s", message)
 
 
 def warn(message: str) -> None:
     """One line about something that was not as expected; the run goes on."""
-    note(f"warning: {message}")
+    _logger().warning("%s", message)
+
+
+def error(message: object) -> None:
+    """The line with which a command ends."""
+    _logger().error("%s", message)
+
+
+def out(text: str | bytes) -> None:
+    """Write to standard output at once; InputError if that cannot be done (a full disk, a closed stream)."""
+    try:
+        if isinstance(text, bytes):
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text)
+        else:
+            sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as refused:
+        why = "it is closed" if refused.errno == errno.EBADF else reason(refused)
+        raise InputError(f"cannot write to standard output: {why}") from refused
 
 
 def track(items: Iterable[T], *, total: int | None, description: str) -> Iterator[T]:
-    """Pass items through; draw a progress bar on standard error if it is a terminal, else nothing."""
-    if not sys.stderr.isatty():
-        yield from items
-        return
-    with _bars() as progress:
-        task = progress.add_task(description, total=total)
+    """Pass items through, each a step of a :func:`bar`."""
+    with bar(description, total) as advance:
         for item in items:
             yield item
-            progress.advance(task)
+            advance(1)
+
+
+@contextmanager
+def bar(description: str, total: int | None, *, rows_on_terminal: bool = False) -> Iterator[Advance]:
+    """A progress bar on standard error if it is a terminal; gives the function that takes how much was done.
+
+    There is one bar at a time: inside another one, what is done counts for that one, whose total knew of it.
+    rows_on_terminal: what is done is printed there as it comes, so no bar is drawn.
+    """
+    global _running
+    if _running is not None:
+        yield _running[1]
+        return
+    if rows_on_terminal or not sys.stderr.isatty() or not _logger().isEnabledFor(logging.INFO):
+        yield lambda done: None
+        return
+    with _bars() as progress:
+        task = progress.add_task(visible(description), total=total)
+        _running = (progress, lambda done: progress.advance(task, done))
+        try:
+            yield _running[1]
+        finally:
+            _running = None
 
 
 @contextmanager
@@ -51,7 +140,7 @@ def watch(tasks: Sequence[tuple[str, int, Callable[[], int]]], *, every: float =
 
     finished = threading.Event()
     with _bars() as progress:
-        bars = [(progress.add_task(description, total=total), done) for description, total, done in tasks]
+        bars = [(progress.add_task(visible(description), total=total), done) for description, total, done in tasks]
 
         def draw() -> None:
             while not finished.wait(every):
@@ -68,22 +157,52 @@ def watch(tasks: Sequence[tuple[str, int, Callable[[], int]]], *, every: float =
 
 
 def _bars() -> Progress:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    # Rich would send what is printed on standard output to the terminal too, although it may be a file.
+    return Progress(*columns, console=screen(sys.stderr), transient=True, redirect_stdout=False, redirect_stderr=False)
+
+
+def screen(stream: IO[str]) -> Console:
+    """A Rich console on a stream; plain and of a fixed width where it is no terminal."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else _PLAIN_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def cell(value: object) -> Text:
+    """One cell as text that is shown as it is; numbers with three decimals."""
+    from rich.text import Text
+
+    return Text(f"{value:.3f}" if isinstance(value, float) else visible("" if value is None else str(value)))
 
 
 def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard error; plain enough to be read from a log file too."""
-    from rich.console import Console
+    """A table on standard error; plain enough to be read from a log file too. Numbers are to the right, text left."""
     from rich.table import Table
 
-    drawn = Table(title=title, title_justify="left")
+    if not _logger().isEnabledFor(logging.INFO):
+        return
+    lines = [[cell(value) for value in row] for row in rows]
+    drawn = Table(title=cell(title), title_justify="left")
     for i, name in enumerate(header):
-        drawn.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
-    width = None if sys.stderr.isatty() else 120
-    Console(stderr=True, width=width).print(drawn)
+        numbers = all(_is_number(line[i].plain) for line in lines)
+        drawn.add_column(cell(name), justify="right" if numbers else "left", overflow="fold")
+    for line in lines:
+        drawn.add_row(*line)
+    screen(sys.stderr).print(drawn)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace("%", "").replace("–", "").replace("…", "") or 0)
+    except ValueError:
+        return False
+    return True

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from aigiscan.cli import console
+from aigiscan.cli import console, options
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
     from aigiscan.detector.detector import Detector
     from aigiscan.detector.verdict import Verdict
+    from aigiscan.reports.files import Arrangement
+    from aigiscan.reports.sinks import Sink
+    from aigiscan.reports.writers import ReportFormat
     from aigiscan.runner import Encoded
 
 BUILTIN = "builtin"
 _SHOWN_FAILURES = 10
+#: rows of the table on a terminal; the report has all
+_SHOWN_ROWS = 500
+_STORE_BATCH = 64
+log = logging.getLogger("aigiscan.scan")
 
 
 def scan(
@@ -30,54 +40,108 @@ def scan(
         metavar="PATH...",
         help="Folders, files, a .txt list, a CSV manifest, a store (.h5), or - for a list on standard input.",
     ),
+    include: options.Include = [],  # noqa: B006 (Typer copies it)
+    exclude: options.Exclude = [],  # noqa: B006
+    max_pixels: options.MaxPixels = None,
     detector: str | None = typer.Option(
         None,
         "--detector",
         "-d",
+        metavar="DETECTOR",
         help="Detector folder, or a name from `aigiscan detectors list`. Default: the built-in one.",
+        rich_help_panel=options.MODEL,
+    ),
+    precision: str | None = typer.Option(
+        None,
+        "--precision",
+        metavar="PRECISION",
+        help="auto, fp32, bf16 or fp16. Default: the one the detector was fitted with.",
+        rich_help_panel=options.MODEL,
     ),
     output: Path | None = typer.Option(
-        None, "--output", "-o", help="Write the report here instead of to standard output."
+        None,
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write the report here; what made it goes into FILE.meta.json. Default: a table on a terminal, else CSV "
+        "on standard output.",
+        rich_help_panel=options.OUTPUT,
     ),
-    report_format: str = typer.Option("csv", "--format", "-f", help="csv or jsonl."),
-    table: bool = typer.Option(False, "--table", help="Also show the verdicts as a table on standard error."),
-    resume: bool = typer.Option(False, "--resume", help="Continue a cut report: keep the finished rows of -o FILE."),
-    cache: Path | None = typer.Option(
-        None, "--cache", help="Store to take known embeddings from and to add new ones to."
+    report_format: str | None = typer.Option(
+        None,
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        help="csv or jsonl (JSON lines). Default: by the name of FILE, else csv.",
+        rich_help_panel=options.OUTPUT,
     ),
-    include: list[str] = typer.Option(
-        [], "--include", help="Only files whose path below PATH matches this glob (repeatable)."
+    excel_safe: bool = typer.Option(
+        False,
+        "--excel-safe",
+        help="Put an apostrophe before text that a spreadsheet would run as a formula.",
+        rich_help_panel=options.OUTPUT,
     ),
-    exclude: list[str] = typer.Option(
-        [], "--exclude", help="Skip files whose path below PATH matches this glob (repeatable)."
+    only: list[str] = typer.Option(
+        [],
+        "--only",
+        metavar="VERDICTS",
+        help="Only rows of these verdicts, e.g. ai,unreadable.",
+        rich_help_panel=options.OUTPUT,
+    ),
+    sort: str | None = typer.Option(
+        None,
+        "--sort",
+        metavar="ORDER",
+        help="path, or p_ai: most suspicious first. Default: p_ai for a table, path for a report.",
+        rich_help_panel=options.OUTPUT,
+    ),
+    table: bool = typer.Option(
+        False, "--table", help="Also show a table on standard error.", rich_help_panel=options.OUTPUT
+    ),
+    print0: bool = typer.Option(
+        False,
+        "--print0",
+        help="Print names alone, each with a NUL behind it, for xargs -0.",
+        rich_help_panel=options.OUTPUT,
+    ),
+    quiet: bool = typer.Option(
+        False, "--quiet", "-q", help="No table, bar, notes or warnings: errors alone.", rich_help_panel=options.OUTPUT
     ),
     fail_on: list[str] = typer.Option(
-        [], "--fail-on", help="Exit with 1 if a verdict is this one: ai, uncertain, unreadable (repeatable)."
+        [],
+        "--fail-on",
+        metavar="VERDICTS",
+        help="Exit with 1 if a verdict is one of these: ai, uncertain, unreadable.",
+        rich_help_panel=options.OUTPUT,
     ),
-    batch_size: int = typer.Option(32, "--batch-size", min=1, help="Images encoded at once."),
-    workers: int | None = typer.Option(
-        None, "--workers", min=0, help="Threads that read and decode files (default: by the number of cores)."
+    resume: bool = typer.Option(
+        False,
+        "--resume",
+        help="Go on with the report in -o FILE: a cut one, or a complete one to which new pictures are added.",
+        rich_help_panel=options.RUNNING,
     ),
-    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
-    precision: str | None = typer.Option(
-        None, "--precision", help="auto, fp32, bf16 or fp16. Default: the one the detector was fitted with."
-    ),
-    max_pixels: int | None = typer.Option(
-        None, "--max-pixels", min=1, help="Files with more pixels are not decoded but reported."
-    ),
+    cache: options.Cache = None,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
 ) -> None:
-    """Judge every image: ai, real, uncertain or unreadable. CSV on standard output, notes on standard error."""
+    """Judge every image: ai, real, uncertain or unreadable. A table on a terminal; CSV to a pipe or a file."""
     from aigiscan.detector.detector import Detector
-    from aigiscan.detector.verdict import VERDICTS
-    from aigiscan.reports.writers import REPORT_FORMATS
+    from aigiscan.detector.verdict import REPORT_COLUMNS
+    from aigiscan.reports.files import Arrangement
+    from aigiscan.reports.meta import MadeBy
+    from aigiscan.reports.terminal import meaning, summary
+    from aigiscan.reports.writers import choose_format
 
-    if report_format not in REPORT_FORMATS:
-        raise InputError(f"--format {report_format} is not known: use {' or '.join(REPORT_FORMATS)}")
-    for value in fail_on:
-        if value not in VERDICTS:
-            raise InputError(f"--fail-on {value} is not a verdict: use one of {', '.join(VERDICTS)}")
+    if quiet:
+        console.set_verbosity(-1)
+    on_screen = not (output or report_format or print0 or excel_safe or quiet) and sys.stdout.isatty()
+    wanted, failing = _verdicts("--only", only), _verdicts("--fail-on", fail_on)
+    if sort not in (None, "path", "p_ai"):
+        raise InputError(f"--sort {sort} is not known: use path or p_ai")
     if resume and output is None:
         raise InputError("--resume continues a report file: give it with -o FILE")
+    form = choose_format(report_format, output, excel_safe=excel_safe)
     chosen = Detector.load(detector or BUILTIN)
     if detector is None and chosen.card.grade:
         console.note(f"no --detector given: using the built-in one, {chosen.card.grade}: {chosen.card.description}")
@@ -85,128 +149,209 @@ def scan(
         console.warn(warning)
 
     start = time.perf_counter()
-    source = _Source(
-        paths, include=include, exclude=exclude,
-        options={"batch_size": batch_size, "workers": workers, **({"max_pixels": max_pixels} if max_pixels else {})},
+    running = {"batch_size": batch_size, "workers": workers, **({"max_pixels": max_pixels} if max_pixels else {})}
+    source = _Source(paths, include=include, exclude=exclude, running=running)
+    made_by = MadeBy.of(
+        chosen,
+        {
+            "columns": list(REPORT_COLUMNS), "format": type(form).__name__, "excel_safe": excel_safe,
+            "only": list(wanted), "precision": precision, "max_pixels": max_pixels,
+        },
     )  # fmt: skip
-    formatter = REPORT_FORMATS[report_format]
-    shown: list[Verdict] = []
-    counts: Counter[str] = Counter()
-    failures: list[Verdict] = []  # the first of them
-
-    with _destination(output, report_format, resume, source) as write:
-        encoded = source.encoded(chosen, device=device, precision=precision, cache=cache)
-        for row in console.track(chosen.judge(encoded), total=source.total, description="scan"):
-            write(formatter.line(row))
-            counts[row.verdict] += 1
-            if table:
-                shown.append(row)
-            if row.error and len(failures) < _SHOWN_FAILURES:
-                failures.append(row)
-    if table:
-        _show(shown)
+    outputs = _Outputs(form, Arrangement(wanted, sort or "path"))
+    with outputs:
+        if output is not None:
+            outputs.add_file(output, made_by, resume, source, batch_size)
+        if print0:
+            outputs.add_names()
+        elif output is None and not on_screen:
+            outputs.add_stdout()
+        if on_screen or table:
+            outputs.add_table(sys.stdout if on_screen else sys.stderr, Arrangement(wanted, sort or "p_ai"))
+        batches = source.batches(chosen, device=device, precision=precision, cache=cache)
+        with console.bar("scan", source.total, rows_on_terminal=outputs.uses_stdout and sys.stdout.isatty()) as advance:
+            for batch in batches:
+                outputs.write(list(chosen.judge_batch(batch)))
+                advance(len(batch))
     if sys.stderr.isatty():
-        _summarise(counts, failures, time.perf_counter() - start)
-    if any(counts[value] for value in fail_on):
+        console.note(summary(outputs.counts, time.perf_counter() - start))
+        if not (on_screen or table):
+            _tell_failures(outputs)
+        console.note(meaning(chosen.calibration))
+    if any(outputs.counts[value] for value in failing):
         raise typer.Exit(1)
+
+
+def _verdicts(option: str, given: Sequence[str]) -> tuple[str, ...]:
+    """Verdicts of an option that takes several, apart or with commas between."""
+    from aigiscan.detector.verdict import VERDICTS
+
+    values = tuple(value for item in given for value in item.split(",") if value)
+    for value in values:
+        if value not in VERDICTS:
+            raise InputError(f"{option} {value} is not a verdict: use one of {', '.join(VERDICTS)}")
+    return values
 
 
 class _Source:
     """What to scan: records to be opened and encoded, or the rows of stores that already are."""
 
-    def __init__(self, paths: list[str], *, include: list[str], exclude: list[str], options: dict) -> None:
+    def __init__(
+        self, paths: Sequence[str], *, include: Sequence[str], exclude: Sequence[str], running: dict[str, Any]
+    ) -> None:
         from aigiscan.images.find import find_images
         from aigiscan.images.listing import Listing
-        from aigiscan.store import is_store
+        from aigiscan.store import EmbeddingStore, is_store
 
         self.stores = [path for path in paths if path != "-" and is_store(path)]
         rest = [path for path in paths if path not in self.stores]
-        self.options = options
         self.records = Listing(())
+        self.total = 0
+        self._running = running
+        self._sizes: Iterator[int] | None = None
+        self._done: Counter[str] = Counter()
+        self._spelled: Callable[[str], str] = str
+        for path in self.stores:
+            with EmbeddingStore(path) as store:
+                self.total += len(store) + len(store.failures)
         if rest:
             self.records = find_images(rest, include=include, exclude=exclude, stdin=sys.stdin)
             if not self.records and not self.stores:
                 raise InputError(f"no image found in {', '.join(rest)}: nothing to scan")
-        self.done: set[str] = set()
+        self.total += len(self.records)
+        log.debug("%d images in %s", self.total, ", ".join(paths))
 
-    @property
-    def total(self) -> int | None:
-        """Number of rows to come, None where stores are read (their own length is added as they are opened)."""
-        return None if self.stores else len(self.records)
-
-    def skip(self, printed_paths: Iterable[str]) -> None:
-        """Leave out what a cut report already holds."""
+    def skip(self, done: Counter[str], form: ReportFormat, sizes: Iterator[int] | None) -> None:
+        """Leave out what a report already holds; go on with batches of those sizes."""
         from aigiscan.images.listing import Listing
-        from aigiscan.text import printable
 
-        self.done = set(printed_paths)
-        self.records = Listing(record for record in self.records if printable(record.path) not in self.done)
+        self._done, self._spelled, self._sizes = done, form.spelled, sizes
+        self.total -= done.total()  # before they are counted off
+        self.records = Listing(record for record in self.records if self._is_new(record.path))
 
-    def encoded(
+    def _is_new(self, path: str) -> bool:
+        name = self._spelled(path)
+        if self._done[name] == 0:
+            return True
+        self._done[name] -= 1
+        return False
+
+    def batches(
         self, detector: Detector, *, device: str, precision: str | None, cache: Path | None
-    ) -> Iterator[Encoded]:
-        """Encoded images in sorted path order: stores first, then files."""
+    ) -> Iterator[list[Encoded]]:
+        """Encoded images in sorted path order, a batch at a time: stores first, then files."""
         from aigiscan.detector.stored import encoded_from_store
-        from aigiscan.embedding import EmbedSettings, encode
-        from aigiscan.text import printable
+        from aigiscan.embedding import EmbedSettings, encode_batches
+        from aigiscan.runner import growing_batches
 
         for path in self.stores:
-            for row in encoded_from_store(detector, path):
-                if printable(row.record.path) not in self.done:
-                    yield row
+            rows = (row for row in encoded_from_store(detector, path) if self._is_new(row.record.path))
+            while batch := list(islice(rows, _STORE_BATCH)):
+                yield batch
         if self.records:
             encoder = detector.make_encoder(device=device, precision=precision)
-            settings = EmbedSettings(equalization=detector.card.equalization, **self.options)
-            yield from encode(self.records, encoder, settings, cache=cache)
+            log.debug("encoder %s", encoder.name)
+            settings = EmbedSettings(equalization=detector.card.equalization, **self._running)
+            sizes = self._sizes or growing_batches(settings.batch_size)
+            yield from encode_batches(self.records, encoder, settings, cache, sizes)
 
 
-@contextlib.contextmanager
-def _destination(output: Path | None, report_format: str, resume: bool, source: _Source) -> Iterator:
-    """A function that takes report lines; to standard output, flushed by the chunk, or to a file that is never torn."""
-    from aigiscan.reports.files import finished_rows, open_report, part_path
-    from aigiscan.reports.writers import REPORT_FORMATS
+class _Outputs:
+    """All places where the rows go, as a context: what is complete is finished there, what was cut is kept."""
 
-    if output is None:
-        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
-        sys.stdout.write(REPORT_FORMATS[report_format].header())
-        try:
-            yield sys.stdout.write
-        finally:
-            sys.stdout.flush()
-        return
-    kept = 0
-    if resume:
-        if output.exists():
-            raise InputError(f"{output} is complete: nothing to resume; leave out --resume to scan again")
-        if part_path(output).exists():
-            names, kept = finished_rows(output, report_format)
-            source.skip(names)
-            console.note(f"continuing {output}: {len(names)} rows are already there")
-    with open_report(output, report_format, keep_bytes=kept) as handle:
-        yield handle.write
+    def __init__(self, form: ReportFormat, arrangement: Arrangement) -> None:
+        self._form, self._arrangement = form, arrangement
+        self._sinks: list[Sink] = []
+        self._stack = ExitStack()
+        self.counts: Counter[str] = Counter()
+        self.failures: list[Verdict] = []  # the first of them
+        self.uses_stdout = False
+
+    def __enter__(self) -> _Outputs:
+        return self
+
+    def __exit__(self, *what: Any) -> None:
+        self._stack.__exit__(*what)
+
+    def write(self, rows: Sequence[Verdict]) -> None:
+        """The rows of a batch, to all of them."""
+        for sink in self._sinks:
+            sink.write(rows)
+        self.counts.update(row.verdict for row in rows)
+        room = _SHOWN_FAILURES - len(self.failures)
+        self.failures += [row for row in rows if row.error][:room]
+
+    def add_file(self, path: Path, made_by: Any, resume: bool, source: _Source, batch_size: int) -> None:
+        """A report at ``path``; what it has already is left out of the source."""
+        from aigiscan.files import is_straight
+        from aigiscan.reports.files import ReportFile, already_there
+        from aigiscan.reports.sinks import StraightFile
+        from aigiscan.runner import after_whole_batches, growing_batches
+
+        if is_straight(path) and not path.is_dir():
+            if resume:
+                raise InputError(f"{path} is not a regular file: nothing can be resumed there")
+            straight = StraightFile(path)
+            self._stack.callback(straight.close)
+            self._add_stream(straight.write)
+            return
+        report = self._stack.enter_context(
+            ReportFile(path, self._form, made_by, resume=resume, arrangement=self._arrangement)
+        )
+        if resume:
+            sizes = None
+            if not source.stores:
+                to_encode = (row.verdict != "unreadable" for row in report.kept[report.base :])
+                whole, sizes = after_whole_batches(to_encode, growing_batches(batch_size))
+                report.keep(report.base + whole)
+            source.skip(already_there(report.kept), self._form, sizes)
+            console.note(f"continuing {path}: {len(report.kept)} rows are already there, {source.total} are to come")
+        self.counts.update(row.verdict for row in report.kept)
+        self._sinks.append(report)
+
+    def add_stdout(self) -> None:
+        """The report on standard output."""
+        self._add_stream(console.out)
+        self.uses_stdout = True
+
+    def add_names(self) -> None:
+        """Names alone on standard output."""
+        from aigiscan.reports.sinks import StreamSink, name_line
+
+        self._finish_well(StreamSink(console.out, name_line, self._arrangement))
+        self.uses_stdout = True
+
+    def _add_stream(self, write: Any) -> None:
+        from aigiscan.reports.sinks import StreamSink
+
+        form = self._form
+        self._finish_well(StreamSink(write, lambda row: form.line(row).encode(), self._arrangement, form.header()))
+
+    def _finish_well(self, sink: Any) -> None:
+        self._sinks.append(sink)
+        self._stack.push(lambda kind, *_: None if kind else sink.finish())
+
+    def add_table(self, stream: Any, arrangement: Arrangement) -> None:
+        """A table at the end, also of what was judged before an interruption."""
+        from aigiscan.reports.sinks import ScreenSink
+        from aigiscan.reports.terminal import verdict_table
+
+        sink = ScreenSink(arrangement, _SHOWN_ROWS)
+        self._sinks.append(sink)
+
+        def show() -> None:
+            rows = sink.rows()
+            if rows:
+                screen = console.screen(stream)
+                screen.print(verdict_table(rows, screen.width))
+            if sink.left_out:
+                console.note(f"the table shows {len(rows)} rows, {sink.left_out} more are left out: -o FILE has all")
+
+        self._stack.callback(show)
 
 
-def _show(rows: list[Verdict]) -> None:
-    from aigiscan.text import printable
-
-    def cell(value: float | None) -> str:
-        return "" if value is None else f"{value:.3f}"
-
-    console.table(
-        "verdicts",
-        ("path", "verdict", "p_ai", "p_value", "note"),
-        [(printable(r.path), r.verdict, cell(r.p_ai), cell(r.p_value), r.error or r.provenance) for r in rows],
-    )
-
-
-def _summarise(counts: Counter[str], failures: list[Verdict], seconds: float) -> None:
-    from aigiscan.detector.verdict import VERDICT_UNREADABLE, VERDICTS
-    from aigiscan.text import printable
-
-    total = sum(counts.values())
-    parts = ", ".join(f"{counts[v]} {v}" for v in VERDICTS)
-    console.note(f"{total} images: {parts}; {total / max(seconds, 1e-9):.1f} images/s")
-    for row in failures:
-        console.note(f"unreadable: {printable(row.path)!r}: {row.error}")
-    if (more := counts[VERDICT_UNREADABLE] - len(failures)) > 0:
+def _tell_failures(outputs: _Outputs) -> None:
+    for row in outputs.failures:
+        console.note(f"unreadable: {os.fspath(row.path)}: {row.error}")
+    if (more := outputs.counts["unreadable"] - len(outputs.failures)) > 0:
         console.note(f"… and {more} more unreadable files (see the report)")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aigiscan.images.equalize import Equalization
     from aigiscan.runner import Encoded
 
-#: images judged at once: the classifier's cost per call vanishes, and a pipe still sees rows soon
+#: images judged at once: the classifier's cost per call vanishes
 _JUDGE_CHUNK = 64
 _FACTS = ("provenance", "width", "height", "format", "bytes", "sha256")
 
@@ -186,9 +186,10 @@ class Detector:
         """Encoded images, in order → verdicts, in order; those without channels become ``unreadable`` rows."""
         iterator = iter(rows)
         while chunk := list(itertools.islice(iterator, _JUDGE_CHUNK)):
-            yield from self._judge_chunk(chunk)
+            yield from self.judge_batch(chunk)
 
-    def _judge_chunk(self, chunk: Sequence[Encoded]) -> Iterator[Verdict]:
+    def judge_batch(self, chunk: Sequence[Encoded]) -> Iterator[Verdict]:
+        """As :meth:`judge`, of rows that are there."""
         readable = [row.channels for row in chunk if row.channels is not None]
         judged: Iterator[tuple[float, float, float, str, str]] = iter(())
         if readable:
@@ -238,12 +239,15 @@ class Detector:
         The same as ``aigiscan scan``: ``for row in Detector.load("builtin").scan("photos"): print(row.verdict)``.
         """
         from aigiscan.images.find import find_images
-        from aigiscan.runner import run
+        from aigiscan.runner import growing_batches, run_batches
 
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         encoder = self.make_encoder(device=device)
-        rows = run(find_images(given), encoder, equalization=self.equalization, batch_size=batch_size, workers=workers)
-        yield from self.judge(rows)
+        for rows in run_batches(
+            find_images(given), encoder, equalization=self.equalization, batch_size=batch_size, workers=workers,
+            sizes=growing_batches(batch_size),
+        ):  # fmt: skip
+            yield from self.judge_batch(rows)
 
 
 def _with_precision(fingerprint: Mapping[str, Any], precision: str | None) -> dict[str, Any]:

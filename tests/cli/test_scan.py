@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bad_files import BadFiles, photo
-from PIL import Image, ImageFilter
+from cli_calls import call
+from PIL import ImageFilter
 
 from aigiscan.detector.verdict import REPORT_COLUMNS
 from aigiscan.text import printable
@@ -130,18 +131,115 @@ def test_fit_from_a_store_equals_fit_from_the_folder(labelled: Path, detector: P
 
 
 def test_report_file_is_complete_or_resumable(labelled: Path, detector: Path, tmp_path: Path) -> None:
-    whole = run("scan", labelled, "-d", detector).stdout
+    whole = call("scan", labelled, "-d", detector).stdout_bytes
     report = tmp_path / "out" / "report.csv"
-    run("scan", labelled, "-d", detector, "-o", report)
+    call("scan", labelled, "-d", detector, "-o", report)
     assert report.read_bytes() == whole
-    report.unlink()
-    part = report.with_name("report.csv.part")
-    part.write_bytes(whole[: len(whole) // 2])  # cut in the middle of a row
-    run("scan", labelled, "-d", detector, "-o", report, "--resume")
+    meta = json.loads(report.with_name("report.csv.meta.json").read_text())
+    assert meta["detector"]["weights_sha256"] in (detector / "card.yaml").read_text()
+    assert meta["detector"]["promise"]["max_fpr"] == 0.1 and meta["rows"] == 60
+    report.rename(report.with_name("report.csv.part"))
+    with report.with_name("report.csv.part").open("r+b") as part:
+        part.truncate(len(whole) // 2)  # in the middle of a row
+    report.with_name("report.csv.meta.json").rename(report.with_name("report.csv.part.meta.json"))
+    call("scan", labelled, "-d", detector, "-o", report, refused="--resume")
+    call("scan", labelled, "-d", "builtin", "-o", report, "--resume", refused="its detector was spam")
+    call("scan", labelled, "-d", detector, "-o", report, "--resume")
     assert report.read_bytes() == whole
-    assert not part.exists()
-    again = run("scan", labelled, "-d", detector, "-o", report, "--resume", check=False)
-    assert again.returncode == 2 and b"complete" in again.stderr
+    assert sorted(p.name for p in report.parent.iterdir()) == ["report.csv", "report.csv.meta.json"]
+
+
+def test_new_pictures_are_added_to_a_complete_report(labelled: Path, detector: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.jsonl"
+    call("scan", labelled / "cam1", "-d", detector, "-o", report)
+    before = report.read_bytes()
+    done = call("scan", labelled / "cam1", labelled / "gan", "-d", detector, "-o", report, "--resume")
+    assert b"15 rows are already there, 15 are to come" in done.stderr_bytes
+    assert report.read_bytes().startswith(before)
+    rows = [json.loads(line) for line in report.read_bytes().splitlines()]
+    assert len({row["path"] for row in rows}) == 30
+    call("scan", labelled / "cam1", "-d", detector, "-o", report, "--resume", "--fail-on", "ai", code=1)
+    assert len(report.read_bytes().splitlines()) == 30
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_run_stopped_at_any_moment_is_resumed_to_the_same_bytes(
+    number: int, code: int, detector: Path, tmp_path: Path
+) -> None:
+    for i in range(30):
+        photo(400, 300, seed=i).save(tmp_path / f"{i:02d}.jpg")
+    (tmp_path / "05.jpg").write_bytes(b"no picture")
+    command = ["scan", *sorted(tmp_path.iterdir()), "-d", detector, "--batch-size", 8, "--workers", 0]
+    report, part = tmp_path / "r.csv", tmp_path / "r.csv.part"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aigiscan", *map(str, command), "-o", str(report)],
+        stderr=subprocess.PIPE,
+        # a shell that runs the tests in the background lets its children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while process.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") > 1):
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert b"Traceback" not in errors
+    assert not report.exists()
+    assert all(row["verdict"] for row in rows_of(part.read_bytes()))
+    call(*command, "-o", report, "--resume")
+    call(*command, "-o", tmp_path / "whole.csv")
+    assert report.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def shell(command: str, **more: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["bash", "-c", command], capture_output=True, **more)
+
+
+@pytest.mark.parametrize(
+    ("redirect", "words"),
+    [
+        (">&-", b"cannot write to standard output: it is closed"),
+        ("> /dev/full", b"cannot write to standard output: the disk is full"),
+        ("-o /dev/full", b"cannot write /dev/full: the disk is full"),
+        ("-o {folder}", b"it is a folder"),
+    ],
+)
+def test_an_output_that_takes_nothing_is_one_line_before_any_work(
+    redirect: str, words: bytes, labelled: Path, detector: Path
+) -> None:
+    done = shell(f"{sys.executable} -m aigiscan scan {labelled} -d {detector} {redirect.format(folder=labelled)}")
+    assert done.returncode == 2 and done.stdout == b""
+    assert done.stderr.count(b"\n") == 1 and words in done.stderr, done.stderr
+
+
+def test_closed_streams_spoil_nothing(labelled: Path, detector: Path, tmp_path: Path) -> None:
+    scan = f"{sys.executable} -m aigiscan scan {labelled / 'gan'}"
+    done = shell(f"{scan} -d {detector} -o {tmp_path / 'r.csv'} 0<&- 1>&- 2>&-")
+    assert done.returncode == 0
+    assert len(rows_of((tmp_path / "r.csv").read_bytes())) == 15
+    noted = shell(f"{scan} -d {detector} --table 2>&-")  # a table that nobody is to read
+    assert [row["format"] for row in rows_of(noted.stdout)] == ["PNG"] * 15
+    listed = shell(f"{sys.executable} -m aigiscan scan - -d {detector} <&-")
+    assert listed.returncode == 2 and listed.stderr.count(b"\n") == 1, listed.stderr
+
+
+def test_a_fifo_stays_one_and_gets_the_report(labelled: Path, detector: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    scan = f"{sys.executable} -m aigiscan scan {labelled / 'gan'} -d {detector} -o {tmp_path / 'fifo'}"
+    done = shell(f"cat {tmp_path / 'fifo'} & {scan}; wait")
+    assert len(rows_of(done.stdout)) == 15 and (tmp_path / "fifo").is_fifo()
+    assert [p.name for p in tmp_path.iterdir()] == ["fifo"]
+
+
+def test_names_for_xargs_and_rows_of_some_verdicts(labelled: Path, detector: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"x")
+    odd = tmp_path / os.fsdecode(b"\xff\n[") / "b].png"
+    odd.parent.mkdir()
+    os.link(labelled / "gan" / "1_fake" / "03.png", odd)
+    names = call("scan", tmp_path, "-d", detector, "--only", "ai,unreadable,real,uncertain", "--print0").stdout_bytes
+    assert set(names.split(b"\0")) == {os.fsencode(odd), os.fsencode(tmp_path / "broken.jpg"), b""}
+    done = call("scan", tmp_path, "-d", detector, "--only", "unreadable", "--sort", "p_ai", "--table")
+    assert [row["path"] for row in rows_of(done.stdout_bytes)] == [str(tmp_path / "broken.jpg")]
+    assert b"broken.jpg" in done.stderr_bytes and b"[/b]" not in done.stderr_bytes
 
 
 def test_head_closes_the_pipe_without_a_complaint(labelled: Path, detector: Path) -> None:
@@ -150,35 +248,6 @@ def test_head_closes_the_pipe_without_a_complaint(labelled: Path, detector: Path
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2
     assert b"Traceback" not in done.stderr and b"BrokenPipe" not in done.stderr
-
-
-def test_ctrl_c_keeps_finished_rows_and_exits_130(detector: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "many"
-    folder.mkdir()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)).save(folder / "0.png")
-    for i in range(1, 400):
-        os.link(folder / "0.png", folder / f"{i:03d}.png")
-    report = tmp_path / "report.csv"
-    part = tmp_path / "report.csv.part"
-    command = [sys.executable, "-m", "aigiscan", "scan", folder, "-d", detector, "-o", report, "--batch-size", "4"]
-    process = subprocess.Popen(
-        list(map(str, command)),
-        stderr=subprocess.PIPE,
-        # a shell that runs the tests in the background lets its children ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    for _ in range(2400):
-        if part.exists() and part.stat().st_size > 0:
-            break
-        time.sleep(0.05)
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert b"Traceback" not in errors
-    assert not report.exists()
-    kept = rows_of(part.read_bytes())
-    assert len(kept) < 400 and all(row["verdict"] for row in kept)
 
 
 def test_standard_error_is_quiet_without_a_terminal(labelled: Path, detector: Path) -> None:
@@ -193,6 +262,8 @@ def test_standard_error_is_quiet_without_a_terminal(labelled: Path, detector: Pa
         (["{folder}", "--format", "xml"], "csv or jsonl"),
         (["{folder}", "--fail-on", "maybe"], "maybe"),
         (["{folder}", "--resume"], "-o FILE"),
+        (["{folder}", "--only", "ai,maybe"], "maybe"),
+        (["{folder}", "--sort", "size"], "path or p_ai"),
         (["{empty}"], "no image"),
     ],
 )

@@ -1,0 +1,66 @@
+"""Options that several commands have, said once; and the groups under which ``--help`` shows all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+INPUT, MODEL, PROMISE, OUTPUT, RUNNING = "Input", "Model", "Promise", "Output", "Running"
+
+Include = Annotated[
+    list[str],
+    typer.Option(
+        "--include",
+        metavar="GLOB",
+        help="Only files whose path below PATH matches this glob (repeatable).",
+        rich_help_panel=INPUT,
+    ),
+]
+Exclude = Annotated[
+    list[str],
+    typer.Option(
+        "--exclude",
+        metavar="GLOB",
+        help="Skip files whose path below PATH matches this glob (repeatable).",
+        rich_help_panel=INPUT,
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        metavar="NUMBER",
+        help="Files with more pixels are not decoded but reported.",
+        rich_help_panel=INPUT,
+    ),
+]
+BatchSize = Annotated[
+    int,
+    typer.Option("--batch-size", min=1, metavar="NUMBER", help="Images encoded at once.", rich_help_panel=RUNNING),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        metavar="NUMBER",
+        help="Threads that read and decode files (default: by the number of cores).",
+        rich_help_panel=RUNNING,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=RUNNING),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="STORE",
+        help="Store to take known embeddings from and to add new ones to.",
+        rich_help_panel=RUNNING,
+    ),
+]
