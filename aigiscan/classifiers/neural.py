@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aigiscan.classifiers.base import Array, LinearProbe, ProbeClassifier, Scaler
+from aigiscan.errors import FitError
 
 
 def train(
@@ -136,7 +137,8 @@ class LinearBCEClassifier(GradientMixin, LinearProbe):
 class MLPClassifier(GradientMixin, ProbeClassifier):
     """Two fully connected layers with ReLU between (Saland's report, section 2.4; TIDY, equation 7).
 
-    hidden: width. epochs, learning_rate, weight_decay: of AdamW, TIDY's values. standardize: columns to mean 0 and
+    logits: 1, the score, trained by binary cross-entropy (equation 8); or 2, one a class, trained by cross-entropy, the
+    score being their difference (TIDY, section 4.1). hidden: width. epochs, learning_rate, weight_decay: of AdamW, TIDY's values. standardize: columns to mean 0 and
     variance 1 first, folded into the first layer.
     """
 
@@ -151,6 +153,7 @@ class MLPClassifier(GradientMixin, ProbeClassifier):
         batch_size: int = 128,
         standardize: bool = True,
         random_state: int = 0,
+        logits: int = 1,
     ) -> None:
         self.hidden = hidden
         self.epochs = epochs
@@ -159,9 +162,12 @@ class MLPClassifier(GradientMixin, ProbeClassifier):
         self.batch_size = batch_size
         self.standardize = standardize
         self.random_state = random_state
+        self.logits = logits
 
     def _outputs(self) -> int:
-        return 1
+        if self.logits not in (1, 2):
+            raise FitError(f"mlp has 1 or 2 logits, not {self.logits}")
+        return self.logits
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         rng = np.random.default_rng(self.random_state)
@@ -193,4 +199,5 @@ class MLPClassifier(GradientMixin, ProbeClassifier):
         return np.maximum(X @ self.weights1_ + self.bias1_, 0.0) @ self.weights2_ + self.bias2_
 
     def _decide(self, X: Array) -> Array:
-        return self._logits(X)[:, 0]
+        logits = self._logits(X)
+        return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]

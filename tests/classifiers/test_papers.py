@@ -155,6 +155,18 @@ def test_linear_bce_comes_near_unpenalised_logistic_regression():
     assert trained.coef_ == pytest.approx(exact.coef_, abs=0.05)
 
 
+def test_mlp_with_two_logits_scores_their_difference():
+    """TIDY, section 4.1."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(600, 4))
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    mlp = make_classifier("mlp", logits=2, hidden=32, learning_rate=0.01, batch_size=32).fit(X, y)
+    assert mlp.weights2_.shape == (32, 2) and (mlp.predict(X) == y).mean() > 0.93
+    assert np.allclose(mlp.decision_function(X), mlp._logits(X) @ [-1, 1])
+    with pytest.raises(FitError, match="1 or 2 logits"):
+        make_classifier("mlp", logits=3).fit(X, y)
+
+
 def test_mlp_learns_what_no_linear_probe_can():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 4))
