@@ -138,8 +138,8 @@ class MLPClassifier(GradientMixin, ProbeClassifier):
     """Two fully connected layers with ReLU between (Saland's report, section 2.4; TIDY, equation 7).
 
     logits: 1, the score, trained by binary cross-entropy (equation 8); or 2, one a class, trained by cross-entropy, the
-    score being their difference (TIDY, section 4.1). hidden: width. epochs, learning_rate, weight_decay: of AdamW, TIDY's values. standardize: columns to mean 0 and
-    variance 1 first, folded into the first layer.
+    score being their difference (TIDY, section 4.1). hidden: width. epochs, learning_rate, weight_decay: of AdamW,
+    TIDY's values. standardize: columns to mean 0 and variance 1 first, folded into the first layer.
     """
 
     _arrays = ("weights1_", "bias1_", "weights2_", "bias2_")

@@ -150,7 +150,7 @@ def _explain_images(
     encoder = load_for_explaining(detector, device=device)
     explainer = Explainer(detector, encoder, store=store, neighbours=k, top_heads=top)
     member = explainer.directions.joint_member()
-    if member is not None and "heads" not in explainer.directions.missing:
+    if member is not None and (encoder.beside or "heads" not in explainer.directions.missing):
         explainer.phrases = phrase_list(member.encoder, texts)
     records = find_images(images)
     if not records:
@@ -180,11 +180,8 @@ def _show_explanation(explanation: Explanation) -> None:
         console.warn(f"{path}: {explanation.error}")
         return
     parts = sorted(explanation.parts.items(), key=lambda item: -abs(item[1]))[:10]
-    words = {f"head:{h.layer}:{h.head}": h.phrases for h in explanation.heads}
-    rows = [
-        (part, f"{value:+.4f}", ", ".join(w["text"] for w in words.get(part, {}).get("positive", [])[:3]))
-        for part, value in parts
-    ]
+    words = _words_of_parts(explanation)
+    rows = [(part, f"{value:+.4f}", words.get(part, "")) for part, value in parts]
     others = sum(explanation.parts.values()) - sum(value for _, value in parts)
     if len(explanation.parts) > len(parts):
         rows.append((f"{len(explanation.parts) - len(parts)} others", f"{others:+.4f}", ""))
@@ -196,6 +193,18 @@ def _show_explanation(explanation: Explanation) -> None:
         for n in found[:3]:
             generator = f", {n.generator}" if n.generator else ""
             console.note(f"nearest {side}: {printable(n.path)} ({n.similarity:.3f}{generator})")
+
+
+def _words_of_parts(explanation: Explanation) -> dict[str, str]:
+    """What a part of the score means to a reader: a head's nearest phrases, the caption, an object's phrase."""
+    words = {
+        f"head:{h.layer}:{h.head}": ", ".join(w["text"] for w in h.phrases.get("positive", [])[:3])
+        for h in explanation.heads
+    }
+    if explanation.companions is not None:
+        words["caption"] = explanation.companions.caption
+        words |= {f"object:{i}": found.phrase for i, found in enumerate(explanation.companions.objects)}
+    return words
 
 
 def _explain_heads(source: str, texts: Sequence[str], *, top: int, output: Path | None, device: str) -> None:

@@ -107,7 +107,7 @@ def _say_missing(members: Sequence[Member], missing: dict[str, str]) -> None:
 
 def members_of(encoder: Encoder) -> list[Member]:
     """The encoder itself, or the parts of a concatenation, with their columns."""
-    parts = encoder.parts if isinstance(encoder, ConcatEncoder) else [encoder]
+    parts = encoder.parts if isinstance(encoder, ConcatEncoder) else [getattr(encoder, "base", encoder)]
     members, start = [], 0
     for i, part in enumerate(parts):
         (width,) = part.channels()["embedding"].shape

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aigiscan.explain.companions import ObjectReading
 from aigiscan.explain.explanation import Explanation
 
 if TYPE_CHECKING:
@@ -94,7 +96,27 @@ def _picture(axes: Axes, explanation: Explanation) -> None:
         _say(axes, "no picture with patches")
         return
     axes.imshow(explanation.picture)
-    axes.set_title("what the encoder saw")
+    if explanation.companions is None:
+        axes.set_title("what the encoder saw")
+        return
+    axes.set_title(plain("\n".join(wrap(explanation.companions.caption, 40)[:4])), fontsize=8, parse_math=False)
+    for found in explanation.companions.objects:
+        _box(axes, found)
+
+
+def _box(axes: Axes, found: ObjectReading) -> None:
+    """One object's box and phrase, in the colour of the side that it pushed the score to; grey where that is none."""
+    from matplotlib.patches import Rectangle
+
+    x0, y0, x1, y1 = found.seen
+    value = found.contribution
+    colour = "0.4" if value is None else FAKE_COLOUR if value >= 0 else REAL_COLOUR
+    label = found.phrase if value is None else f"{found.phrase} {value:+.3f}"
+    axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5))
+    axes.text(
+        x0, y0, plain(label), color="white", fontsize=7, va="bottom", parse_math=False, clip_on=True,
+        bbox={"facecolor": colour, "edgecolor": "none", "pad": 1},
+    )  # fmt: skip
 
 
 def _heat(axes: Axes, explanation: Explanation, scale: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aigiscan.explain.companions import CompanionReading
 from aigiscan.explain.neighbours import Neighbour
 from aigiscan.text import printable
 
@@ -32,8 +33,10 @@ class Explanation:
     group of columns else; ``intercept`` always). patches: (rows, columns), contribution of each patch of the picture
     through all heads; None where that has no meaning. class_token_share: what the heads took from the class token
     itself (with ``patches`` the sum of all heads). picture: what the encoder saw, RGB uint8 (h, w, 3), of which the
-    patches are the tiles. neighbours: ``real`` and ``fake`` → nearest known images; None without a store. missing: part
-    → why there is none. error: why the image could not be judged (everything else is empty then).
+    patches are the tiles; where a detector looks at captions or objects, the whole picture as those were read off it.
+    companions: the caption, the objects and what each added; None for other detectors. neighbours: ``real`` and
+    ``fake`` → nearest known images; None without a store. missing: part → why there is none. error: why the image could
+    not be judged (everything else is empty then).
     """
 
     path: str
@@ -46,6 +49,7 @@ class Explanation:
     class_token_share: float | None = None
     picture: np.ndarray | None = None
     neighbours: Mapping[str, Sequence[Neighbour]] | None = None
+    companions: CompanionReading | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
 
@@ -82,5 +86,6 @@ class Explanation:
             "patches": None if self.patches is None else [[float(v) for v in row] for row in self.patches],
             "class_token_share": self.class_token_share,
             "neighbours": neighbours,
+            **({} if self.companions is None else self.companions.to_json()),
             "missing": dict(self.missing),
         }

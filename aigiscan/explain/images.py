@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aigiscan.encoders.accompanied import reduced
+from aigiscan.encoders.companions import CompanionEncoder
+from aigiscan.encoders.companions import Look as AccompaniedLook
 from aigiscan.encoders.heads import Decomposition, decompose
 from aigiscan.encoders.open_clip_encoder import OpenClipEncoder
-from aigiscan.errors import DetectorError, EncoderError
+from aigiscan.errors import DetectorError, EncoderError, InputError
+from aigiscan.explain import companions
 from aigiscan.explain.directions import Directions, Member, directions_of, head_member
 from aigiscan.explain.explanation import Explanation, HeadReading
 from aigiscan.explain.neighbours import Neighbour, NeighbourIndex
+from aigiscan.features.discrepancy import DiscrepancyView
+from aigiscan.images.beside import complete
 from aigiscan.images.decode import decode
+from aigiscan.images.equalize import Frame
+from aigiscan.images.records import ImageRecord
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,7 +30,6 @@ if TYPE_CHECKING:
     from aigiscan.detector.detector import Detector
     from aigiscan.encoders.base import Encoder
     from aigiscan.explain.words import WordList
-    from aigiscan.images.records import ImageRecord
     from aigiscan.store import EmbeddingStore
 
 INTERCEPT = "intercept"
@@ -40,6 +47,7 @@ class _Look:
     features: np.ndarray
     length: float
     decompositions: dict[int, Decomposition]
+    accompanied: AccompaniedLook | None = None
 
 
 class Explainer:
@@ -83,20 +91,36 @@ class Explainer:
 
     def explain_all(self, records: Iterable[ImageRecord]) -> Iterator[Explanation]:
         """One explanation per record, in order; a file that cannot be read becomes one with ``error``."""
-        for record in records:
+        for record in complete(records, self.encoder.beside):
             decoded = decode(record, least_side=self._equalization.least_side if self._equalization else 0)
             if decoded.pixels is None:
                 yield Explanation(record.path, error=decoded.error)
-            else:
-                yield self.explain(decoded.pixels, path=record.path, sha256=decoded.facts.sha256)
+                continue
+            try:
+                yield self.explain(decoded.pixels, record, sha256=decoded.facts.sha256, size=decoded.size)
+            except InputError as error:  # what lies beside the picture
+                yield Explanation(record.path, error=str(error))
 
-    def explain(self, image: Image, *, path: str = "", sha256: str = "") -> Explanation:
-        """Explain one RGB picture. sha256: of its file; a store row of the same content is not its own neighbour."""
-        look = self._look(image)
+    def explain(
+        self,
+        image: Image,
+        record: ImageRecord | None = None,
+        *,
+        sha256: str = "",
+        size: tuple[int, int] | None = None,
+    ) -> Explanation:
+        """Explain one RGB picture. record: what is known of it. size: of the file's picture, of which ``image`` may be
+        a reduced one. sha256: of the file; a store row of the same content is not its own neighbour."""
+        record = record or ImageRecord("")
+        look = self._look(self.encoder.prepare_record(record, image, self._equalization, size))
         logit = float(self.detector.scores(look.channels)[0])
         parts = self._parts(look)
         patches, from_class_token, picture = self._patches(look)
         missing = dict(self._missing)
+        accompanied = self._companions(look, parts, missing)
+        if look.accompanied is not None:
+            treated = self._equalization.apply(image) if self._equalization else image
+            picture = np.asarray(reduced(treated, Frame(*treated.size))[0])
         heads = self._top(parts, look)
         if heads and self.phrases is None:
             missing.setdefault("words", "no phrases were given")
@@ -107,7 +131,7 @@ class Explainer:
             (neighbours,) = self._index.nearest(look.features, self._neighbours, exclude=[sha256])
         one = np.array([logit])
         return Explanation(
-            path=path,
+            path=record.path,
             logit=logit,
             p_ai=float(self.detector.calibration.p_ai(one)[0]),
             verdict=str(self.detector.calibration.verdict(one)[0]),
@@ -117,13 +141,13 @@ class Explainer:
             class_token_share=from_class_token,
             picture=picture,
             neighbours=neighbours,
+            companions=accompanied,
             missing=missing,
         )
 
     # ---- what the encoder makes of the picture
 
-    def _look(self, image: Image) -> _Look:
-        prepared = self.encoder.prepare(self._equalization.apply(image) if self._equalization else image)
+    def _look(self, prepared: Any) -> _Look:
         decompositions: dict[int, Decomposition] = {}
         if self.directions.heads:
             member = head_member(self.directions.members)
@@ -143,7 +167,8 @@ class Explainer:
         features = np.asarray(self.detector.view.transform(channels), dtype=np.float64)
         form = self.directions.form
         length = float(form.length(features)[0]) if form else 1.0
-        return _Look(prepared, channels, features, length, decompositions)
+        accompanied = self.encoder.look(prepared) if isinstance(self.encoder, CompanionEncoder) else None
+        return _Look(prepared, channels, features, length, decompositions, accompanied)
 
     def _decompose(self, member: Member, prepared: Any) -> Decomposition:
         """Heads, and patches where they have a meaning, in one pass of the model."""
@@ -181,7 +206,13 @@ class Explainer:
         if form is None:
             return {}
         weighted = form.columns(look.features)[0] * form.weights / look.length
-        if self.directions.embedding is not None:
+        view = self.detector.view
+        apart = None
+        if look.accompanied is not None and isinstance(view, DiscrepancyView):
+            apart = companions.parts_of(view, look.accompanied, form, look.length)
+        if apart is not None:
+            parts = apart
+        elif self.directions.embedding is not None:
             parts = self._embedding_parts(look)
         elif self.directions.heads:
             blocks = np.split(weighted, len(self.directions.heads))
@@ -220,6 +251,17 @@ class Explainer:
                 picture = np.asarray(self._own(look.prepared, member)).transpose(1, 2, 0)
                 return tokens[1:].reshape(member.encoder.grid), float(tokens[0]), picture
         return None, None, None
+
+    # ---- what is said of the picture
+
+    def _companions(
+        self, look: _Look, parts: Mapping[str, float], missing: dict[str, str]
+    ) -> companions.CompanionReading | None:
+        if look.accompanied is None:
+            return None
+        if not look.accompanied.regions and "objects" in self.detector.view.channels:
+            missing["objects"] = "no object: the global distance alone"
+        return companions.reading_of(look.prepared, look.accompanied, parts, self.phrases, self._top_words)
 
     # ---- heads in words
 
