@@ -6,8 +6,9 @@ saved without pickle and scores the same numbers after loading.
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,6 +85,10 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):
         self.n_features_in_ = int(np.ravel(arrays["n_features"])[0])
         return self
 
+    def merged(self, members: Sequence[ProbeClassifier]) -> ProbeClassifier | None:
+        """One classifier of this kind whose score is the mean of the members' scores; None where there is none."""
+        return None
+
     # ---- for subclasses
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
@@ -148,10 +153,22 @@ class LinearProbe(ProbeClassifier):
     def _decide(self, X: Array) -> Array:
         return X @ self.coef_[0] + self.intercept_[0]
 
+    def merged(self, members: Sequence[ProbeClassifier]) -> ProbeClassifier:
+        """The mean of linear scores is the score of the mean weights."""
+        return mean_weights(members)
+
     def _set_linear(self, weights: Array, intercept: float, scaler: Scaler) -> None:
         coef = weights / scaler.scale
         self.coef_ = coef[None, :]
         self.intercept_ = np.array([float(intercept) - float(coef @ scaler.mean)])
+
+
+def mean_weights(members: Sequence[Any]) -> Any:
+    """A copy of the first member with the members' mean ``coef_`` and ``intercept_``."""
+    merged = copy.deepcopy(members[0])
+    for name in ("coef_", "intercept_"):
+        setattr(merged, name, np.mean([getattr(member, name) for member in members], axis=0))
+    return merged
 
 
 class Scaler:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -36,6 +40,17 @@ class ResidualClassifier(ProbeClassifier):
         model = LogisticRegression(C=1e4, max_iter=1000).fit(feature[:, None] / spread, y, sample_weight=weight)
         self.slope_ = np.array([model.coef_[0, 0] / spread])
         self.offset_ = np.array([model.intercept_[0]])
+
+    def merged(self, members: Sequence[Any]) -> ProbeClassifier | None:
+        """One direction again, where no member scales the columns: the features are e · resid / ‖e‖ times numbers."""
+        if self.standardize:
+            return None
+        units = [unit_rows(m.direction_[None, :])[0] if self.cosine else m.direction_ for m in members]
+        merged = copy.deepcopy(self)
+        merged.direction_ = np.mean([m.slope_[0] * u for m, u in zip(members, units, strict=True)], axis=0)
+        merged.slope_ = np.array([np.linalg.norm(merged.direction_) if self.cosine else 1.0])
+        merged.offset_ = np.mean([m.offset_ for m in members], axis=0)
+        return merged
 
     def _feature(self, X: Array) -> Array:
         Z = Scaler(self.mean_, self.scale_).transform(X)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from aigiscan.classifiers.base import Array, ProbeClassifier, UnfitDataError
+from aigiscan.classifiers.base import Array, ProbeClassifier, UnfitDataError, mean_weights
 
 
 class StackingClassifier(ProbeClassifier):
@@ -26,6 +28,10 @@ class StackingClassifier(ProbeClassifier):
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         model = LogisticRegression(C=self.C, max_iter=1000).fit(self._log_odds(X), y, sample_weight=weight)
         self.coef_, self.intercept_ = model.coef_, model.intercept_
+
+    def merged(self, members: Sequence[ProbeClassifier]) -> ProbeClassifier:
+        """The score is linear in the log odds."""
+        return mean_weights(members)
 
     def _log_odds(self, X: Array) -> Array:
         if X.min() < 0.0 or X.max() > 1.0:

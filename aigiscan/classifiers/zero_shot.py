@@ -83,5 +83,9 @@ class ZeroShotClassifier(WordsClassifier):
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         """The words are all there is."""
 
+    def merged(self, members: Sequence[ProbeClassifier]) -> ProbeClassifier:
+        """All members are the same words."""
+        return members[0]
+
     def _decide(self, X: Array) -> Array:
         return self._prior(X)
