@@ -8,18 +8,27 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from aigiscan.classifiers.base import ProbeClassifier
+from aigiscan.classifiers.ensemble import FoldEnsemble
 from aigiscan.errors import FitError
 
 
 def fit_from(
-    previous: ProbeClassifier, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    previous: ProbeClassifier,
+    X: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    member: int = 0,
 ) -> ProbeClassifier:
     """A copy of ``previous`` trained further; ``previous`` stays as it is.
 
     How: ``logistic`` keeps near its old weights (the penalty is centred on them), ``mlp``, ``linear-bce`` and
-    ``tip-adapter-f`` run their epochs again from where they were, ``knn`` adds to its banks. FitError for classifiers
-    that have no such thing, and where labels or columns differ from those of the first fit.
+    ``tip-adapter-f`` run their epochs again from where they were, ``knn`` adds to its banks. Of an ensemble the member
+    of this number goes on (counted round), so that the ensemble of the new folds is one of single classifiers again.
+    FitError for classifiers that have no such thing, and where labels or columns differ from those of the first fit.
     """
+    if isinstance(previous, FoldEnsemble):
+        previous = previous.members[member % len(previous.members)]
     go_on = getattr(previous, "continue_fit", None)
     if go_on is None:
         raise FitError(f"{type(previous).__name__} cannot be trained further; fit it on both data sets together")

@@ -27,31 +27,25 @@ class FoldEnsemble(ProbeClassifier):
     Not registered: it is made of fitted classifiers, by :func:`averaged`, and saved with their number in the card.
     """
 
-    def __init__(self, members: Sequence[ProbeClassifier] = ()) -> None:
+    def __init__(self, members: Sequence[Any] = ()) -> None:
         self.members = members
-
-    @property
-    def multiclass(self) -> bool:  # type: ignore[override]
-        """As its members'."""
-        return self.members[0].multiclass
-
-    @property
-    def classes_(self) -> NDArray:
-        """As its members'."""
-        return np.asarray(self.members[0].classes_)
+        self.multiclass = bool(members) and members[0].multiclass  # type: ignore[misc]
+        self.classes_ = np.asarray(members[0].classes_) if members else np.empty(0)
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Mean of the members' scores (n,)."""
         return np.mean([member.decision_function(X) for member in self.members], axis=0)
 
     def __getattr__(self, name: str) -> Any:
-        # as long as the members have it: a binary ensemble names no generators
+        # as long as the members have it: a binary ensemble names no generators, and few have words
         if name == "predict_generator" and hasattr(self.members[0], name):
             return self._vote
+        if name in ("text_", "prompts_real", "prompts_fake"):
+            return getattr(self.members[0], name)
         raise AttributeError(name)
 
     def _vote(self, X: ArrayLike) -> NDArray[np.str_]:
-        votes = [member.predict_generator(X).tolist() for member in self.members]  # type: ignore[attr-defined]
+        votes = [member.predict_generator(X).tolist() for member in self.members]
         return np.array([Counter(of_one).most_common(1)[0][0] for of_one in zip(*votes, strict=True)])
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

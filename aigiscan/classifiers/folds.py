@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -65,14 +66,69 @@ def source_folds(
 
 
 def train_test(folds: Index, groups: Sequence[str] | NDArray | None = None) -> Iterator[tuple[Index, Index]]:
-    """(training rows, test rows) of every fold; training rows whose group is also in the test fold are left out."""
+    """(training rows, test rows) of every fold; training rows whose group is also in the test fold are left out.
+
+    Rows of fold −1 are in every training part and in no test.
+    """
     keys = None if groups is None else np.asarray(groups).astype(str)
-    for fold in np.unique(folds):
+    for fold in np.unique(folds[folds >= 0]):
         test = folds == fold
         train = ~test
         if keys is not None:
             train &= ~np.isin(keys, keys[test & (keys != "")])
         yield np.flatnonzero(train), np.flatnonzero(test)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """How many sources of each class some folds left out whole, and how many they did not; what may be said of it.
+
+    generators, photo_sources: left out whole. split_generators, split_sources: those of which other pictures were
+    fitted on – the only one of its class, or one that a detector gone on from had seen.
+    """
+
+    generators: int
+    photo_sources: int
+    split_generators: int
+    split_sources: int
+
+    @property
+    def heading(self) -> str:
+        """What figures on these folds may be called."""
+        whole = [
+            noun
+            for noun, n, split in (
+                ("generators", self.generators, self.split_generators),
+                ("photo sources", self.photo_sources, self.split_sources),
+            )
+            if n and not split
+        ]
+        return f"held-out {' and '.join(whole)}" if whole else "other pictures of the same generators and photo sources"
+
+    @property
+    def note(self) -> str:
+        """One sentence: each image was scored by a fit that had not seen what."""
+        parts = [
+            f"its {noun} ({n} left out whole)"
+            if not split
+            else f"itself, but other pictures of its {noun} ({split} of {n + split})"
+            for noun, n, split in (
+                ("generator", self.generators, self.split_generators),
+                ("photo source", self.photo_sources, self.split_sources),
+            )
+        ]
+        return f"fakes scored by fits without {parts[0]}, photographs by fits without {parts[1]}"
+
+
+def left_out(labels: ArrayLike, sources: Sequence[str] | NDArray, folds: Index, known: Collection[str] = ()) -> LeftOut:
+    """What folds of :func:`source_folds` really left out. known: sources that an earlier fit had seen."""
+    y, names = np.asarray(labels), np.asarray(sources).astype(str)
+    whole, split = [0, 0], [0, 0]
+    for label in (0, 1):
+        for name in np.unique(names[y == label]):
+            parted = name in known or len(np.unique(folds[(y == label) & (names == name)])) > 1
+            (split if parted else whole)[label] += 1
+    return LeftOut(whole[1], whole[0], split[1], split[0])
 
 
 def group_folds(labels: ArrayLike, groups: Sequence[str] | NDArray, n_folds: int = 5, seed: int = 0) -> Index:

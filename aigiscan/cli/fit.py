@@ -140,9 +140,9 @@ def fit(
         limits=limit,
     )
     result = fit_detector(tables, settings, view, _words(settings, tables[0]), previous)
-    detector, rows = complete_card(result)
+    detector, heading, rows = complete_card(result)
     detector.save(output)
-    console.table("held-out generators and photo sources", ("measure", "value", "95 % interval"), rows)
+    console.table(heading, ("measure", "value", "95 % interval"), rows)
     for warning in detector.calibration.warnings:
         console.warn(warning)
     console.note(f"wrote {output}; use it with: aigiscan scan FOLDER --detector {output} > report.csv")

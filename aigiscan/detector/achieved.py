@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aigiscan.detector.calibration import AI, REAL, Calibration, Tail, finite_scores
-from aigiscan.detector.guard import SourceGuard
 from aigiscan.errors import FitError
 
 
@@ -29,12 +28,17 @@ class AchievedRate:
 
 
 def achieved_rates(
-    calibration: Calibration, scores: ArrayLike, labels: ArrayLike, sources: Sequence[str] | NDArray
+    calibration: Calibration,
+    scores: ArrayLike,
+    labels: ArrayLike,
+    sources: Sequence[str] | NDArray,
+    small: NDArray | None = None,
 ) -> list[AchievedRate]:
-    """Verdict shares of every source: photographs first, within a label the worst (most wrong verdicts) first."""
-    verdicts = calibration.verdict(scores)
-    rates = [_rate(verdicts[rows], source, label) for source, label, rows in _by_source(np.asarray(labels), sources)]
-    return sorted(rates, key=_badness)
+    """Verdict shares of every source: photographs first, within a label the worst (most wrong verdicts) first.
+
+    small: mask of the small pictures, as :meth:`Calibration.verdict` takes it.
+    """
+    return rates_of(calibration.verdict(scores, small), labels, sources)
 
 
 def cross_conformal_rates(
@@ -42,42 +46,55 @@ def cross_conformal_rates(
     labels: ArrayLike,
     sources: Sequence[str] | NDArray,
     max_fpr: float = 0.01,
-    max_miss: float = 0.01,
+    max_miss: float = 0.05,
     *,
-    rule: str = "guarded",
     units: Sequence[str] | NDArray | None = None,
+    small: NDArray | None = None,
 ) -> list[AchievedRate]:
-    """What would happen to each source if the thresholds were calibrated on all the others.
+    """What would happen to each source if the thresholds were calibrated on all the others; see
+    :func:`cross_conformal_verdicts`. units: what is left out with a source where that is more than the source itself
+    (fine-tunes of one model). Order as :func:`achieved_rates`."""
+    left_out = sources if units is None else units
+    return rates_of(cross_conformal_verdicts(scores, labels, left_out, max_fpr, max_miss, small=small), labels, sources)
 
-    scores: out-of-fold, every image scored by a classifier that did not see its source (see
-    :func:`aigiscan.classifiers.folds.source_folds`): (n,), or (n, k) under k equalisations, of which all are calibrated
-    on and the first is judged, as ``fit`` and ``scan`` do. Each source in turn is judged by a calibration on the images
-    of all other sources, so that neither the fit that scored it nor the threshold saw it. rule: ``guarded`` as ``fit``
-    calibrates, ``image`` without the caution by source, ``source`` with a source as the bound's unit. units: what is
-    left out with a source where that is more than the source itself (fine-tunes of one model).
-    Order as :func:`achieved_rates`. FitError where leaving a source out leaves no photographs.
+
+def cross_conformal_verdicts(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    units: Sequence[str] | NDArray,
+    max_fpr: float = 0.01,
+    max_miss: float = 0.05,
+    *,
+    small: NDArray | None = None,
+) -> NDArray[np.str_]:
+    """Verdict on every image (n,) by thresholds calibrated on the images of all other units.
+
+    scores: (n,) out-of-fold, every image scored by a classifier that did not see its unit (see
+    :func:`aigiscan.classifiers.folds.source_folds`), so that neither the fit that scored it nor the threshold saw it.
+    FitError where leaving a unit out leaves no photographs.
     """
-    y, names = np.asarray(labels), np.asarray(sources).astype(str)
-    values = np.asarray(scores, dtype=np.float64)
-    if len(values) != len(y):
-        raise FitError(f"{len(y)} labels but {len(values)} scores")
-    values = finite_scores(values.ravel()).reshape(len(y), -1)
-    unit = names if units is None else np.asarray(units).astype(str)
-    k = values.shape[1]
-    rates = []
-    for source, label, rows in _by_source(y, names):
-        others = ~np.isin(unit, unit[rows]) | (y != label)
-        real, fake = others & (y == 0), others & (y == 1)
+    y, names, values = np.asarray(labels), np.asarray(units).astype(str), finite_scores(scores)
+    if not len(values) == len(y) == len(names):
+        raise FitError(f"{len(y)} labels, {len(values)} scores and {len(names)} sources do not belong together")
+    sized = np.zeros(len(y), dtype=bool) if small is None else np.asarray(small, dtype=bool)
+    verdicts = np.empty(len(y), dtype="<U9")
+    for unit, _, rows in _by_source(y, names):
+        real, fake = ~rows & (y == 0), ~rows & (y == 1)
         if not real.any():
-            raise FitError(f"without {source} there are no photographs to calibrate on; give a second photo source")
-        of_real, of_fake = np.repeat(names[real], k), np.repeat(names[fake], k)
-        photographs = Tail.of(values[real].ravel(), of_real if rule == "source" else None)
-        fakes = Tail.of(values[fake].ravel(), of_fake if rule == "source" else None)
-        guard = SourceGuard.of(values[real].ravel(), of_real, k) if rule == "guarded" else SourceGuard()
+            raise FitError(f"without {unit} there are no photographs to calibrate on; give a second photo source")
         # verdicts alone: no probability curve to fit
-        calibration = Calibration(photographs, fakes, max_fpr, max_miss, guard=guard)
-        rates.append(_rate(calibration.verdict(values[rows, 0]), source, label))
-    return sorted(rates, key=_badness)
+        tails = Tail.of(values[real & ~sized]), Tail.of(values[fake])
+        calibration = Calibration(*tails, max_fpr, max_miss, small=Tail.of(values[real & sized]))
+        verdicts[rows] = calibration.verdict(values[rows], sized[rows])
+    return verdicts
+
+
+def rates_of(verdicts: NDArray, labels: ArrayLike, sources: Sequence[str] | NDArray) -> list[AchievedRate]:
+    """Verdicts (n,) → the shares of every source, in the order of :func:`achieved_rates`."""
+    y = np.asarray(labels)
+    return sorted(
+        (_rate(verdicts[rows], source, label) for source, label, rows in _by_source(y, sources)), key=_badness
+    )
 
 
 def pooled(rates: Sequence[AchievedRate], label: int) -> AchievedRate:

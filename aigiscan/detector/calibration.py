@@ -24,6 +24,8 @@ AI, REAL, UNCERTAIN = "ai", "real", "uncertain"
 #: pictures with a shorter side below this many pixels are not exchangeable with larger ones: of the development
 #: photographs 11 % were flagged at the threshold that flags 1 % of all (benchmarks/RESULTS.md)
 SMALL_SIDE = 256
+#: sizes are kept apart where this rate can be promised to both
+_LEAST_RATE = 0.05
 #: a rate like 0.07 and a fraction like 7/100 that mean the same number may differ in the last bit
 _SAME = 1e-12
 
@@ -42,11 +44,12 @@ class Tail:
     def p_at_least(self, scores: Array) -> Array:
         """(1 + #{calibration scores ≥ s}) / (n + 1)."""
         n = len(self.scores)
-        return (1.0 + n - np.searchsorted(self.scores, scores, side="left")) / (n + 1.0)
+        return np.asarray((1.0 + n - np.searchsorted(self.scores, scores, side="left")) / (n + 1.0), np.float64)
 
     def p_at_most(self, scores: Array) -> Array:
         """(1 + #{calibration scores ≤ s}) / (n + 1)."""
-        return (1.0 + np.searchsorted(self.scores, scores, side="right")) / (len(self.scores) + 1.0)
+        below = np.searchsorted(self.scores, scores, side="right")
+        return np.asarray((1.0 + below) / (len(self.scores) + 1.0), np.float64)
 
     def upper(self, rate: float) -> float:
         """Scores strictly above it have ``p_at_least`` ≤ rate; +inf if none can."""
@@ -104,8 +107,8 @@ class Calibration:
     ) -> Calibration:
         """Calibrate on scores that no fitting saw, one per picture; higher scores mean more likely AI-generated.
 
-        small: mask of the photographs with a shorter side under :data:`SMALL_SIDE` pixels; None holds pictures of all
-        sizes against each other. Raises FitError for NaN or infinite scores, for no photographs at all and for rates
+        small: mask of the photographs with a shorter side under :data:`SMALL_SIDE` pixels; with None, or with fewer than
+        19 photographs on either side, pictures of all sizes are held against each other. Raises FitError for NaN or infinite scores, for no photographs at all and for rates
         outside (0, 1).
         """
         real = finite_scores(real_scores)
@@ -121,6 +124,8 @@ class Calibration:
         mask = np.asarray(small, dtype=bool)
         if mask.shape != real.shape:
             raise FitError(f"{len(real)} calibration scores but {len(mask)} sizes")
+        if min(mask.sum(), (~mask).sum()) < least_units(_LEAST_RATE):
+            return self
         return replace(self, real=Tail.of(real[~mask]), small=Tail.of(real[mask]))
 
     def recalibrated(
@@ -211,31 +216,30 @@ class Calibration:
     @property
     def small_note(self) -> str:
         """What is never said of small pictures, and why; "" if they are judged like others."""
+        return "" if self.small is None else self._never(self.small, "with a side under")
+
+    def _never(self, tail: Tail, sizes: str) -> str:
         needed = least_units(self.max_fpr)
-        if self.small is None or len(self.small.scores) >= needed:
+        if len(tail.scores) >= needed:
             return ""
         return (
-            f"pictures with a side under {SMALL_SIDE} pixels are never called '{AI}': the detector was calibrated on "
-            f"{len(self.small.scores)} such photographs, {needed} are needed for a rate of {self.max_fpr:g}"
+            f"pictures {sizes} {SMALL_SIDE} pixels are never called '{AI}': the detector was calibrated on "
+            f"{len(tail.scores)} such photographs, {needed} are needed to promise a rate of {self.max_fpr:g}"
         )
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user must know, one line each; empty if nothing."""
         found = []
-        for tail, rate, noun, verdict in (
-            (self.real, self.max_fpr, "real", AI),
-            (self.fake, self.max_miss, "AI-generated", REAL),
-        ):
-            needed = least_units(rate)
-            if len(tail.scores) < needed:
-                found.append(
-                    f"{len(tail.scores)} {noun} images to calibrate on are too few to promise a rate of {rate:g}: "
-                    f"nothing will be called '{verdict}'; give at least {needed} or allow a higher rate"
-                )
+        if self.small is None or self.small_note:
+            photographs = len(self.real.scores) + (0 if self.small is None else len(self.small.scores))
+            found.append(_too_few(len(self.real.scores), photographs, "real", self.max_fpr, AI))
+        else:
+            found.append(self._never(self.real, "with no side under"))
+        found.append(_too_few(len(self.fake.scores), len(self.fake.scores), "AI-generated", self.max_miss, REAL))
         if len(self.platt) and self.platt[0] == 0.0:
             found.append("scores of AI-generated calibration images are not higher than those of photographs")
-        return tuple(found)
+        return tuple(line for line in found if line)
 
     def describe(self) -> dict[str, Any]:
         """Plain values for a detector's card; ``threshold_ai`` is infinite where nothing can be flagged."""
@@ -301,6 +305,16 @@ def is_small(width: ArrayLike, height: ArrayLike) -> Mask:
     """Mask of the pictures whose shorter side is under :data:`SMALL_SIDE` pixels; sizes of 0 are unknown: not small."""
     shorter = np.minimum(np.asarray(width), np.asarray(height))
     return (shorter > 0) & (shorter < SMALL_SIDE)
+
+
+def _too_few(most: int, images: int, noun: str, rate: float, verdict: str) -> str:
+    needed = least_units(rate)
+    if most >= needed:
+        return ""
+    return (
+        f"{images} {noun} images to calibrate on are too few to promise a rate of {rate:g}: "
+        f"nothing will be called '{verdict}'; give at least {needed} or allow a higher rate"
+    )
 
 
 def least_units(rate: float) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigiscan.detector.calibration import Calibration
+from aigiscan.detector.calibration import Calibration, is_small
 from aigiscan.detector.card import WEIGHTS_NAME, Card, read_card
 from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNREADABLE, Verdict
@@ -55,7 +55,7 @@ class Detector:
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        from aigiscan.classifiers import make_classifier
+        from aigiscan.classifiers.ensemble import classifier_from_saved
         from aigiscan.detector.stacked import StackedView
 
         folder = resolve_detector(path)
@@ -82,8 +82,7 @@ class Detector:
             return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
 
         try:
-            classifier = make_classifier(card.classifier["name"], **card.classifier.get("params", {}))
-            classifier.set_arrays(part("classifier."))
+            classifier = classifier_from_saved(card.classifier, part("classifier."))
             calibration = Calibration.from_arrays(part("calibration."))
             seen = SeenPictures.from_arrays(part("seen."))
             view = (
@@ -195,18 +194,20 @@ class Detector:
         if readable:
             channels = {name: np.stack([row[name] for row in readable]) for name in self.view.channels}
             scores = self.scores(channels)
+            facts = [row.facts for row in chunk if row.channels is not None]
+            small = is_small([fact.width for fact in facts], [fact.height for fact in facts])
             judged = zip(
                 scores.tolist(),
                 self.calibration.p_ai(scores).tolist(),
-                self.calibration.p_value(scores).tolist(),
-                (str(v) for v in self.calibration.verdict(scores)),
+                self.calibration.p_value(scores, small).tolist(),
+                (str(v) for v in self.calibration.verdict(scores, small)),
                 self._generators(channels) or itertools.repeat(""),
                 strict=False,
             )
         for row in chunk:
-            facts = {name: getattr(row.facts, name) for name in _FACTS}
+            known = {name: getattr(row.facts, name) for name in _FACTS}
             if row.channels is None:
-                yield Verdict(row.record.path, VERDICT_UNREADABLE, error=row.error or "unknown", **facts)
+                yield Verdict(row.record.path, VERDICT_UNREADABLE, error=row.error or "unknown", **known)
                 continue
             score, p_ai, p_value, verdict, generator = next(judged)
             # an attribution of a picture that is not flagged would read as an accusation
@@ -218,7 +219,7 @@ class Detector:
                 p_ai=None if np.isnan(p_ai) else p_ai,
                 p_value=p_value,
                 generator=named,
-                **facts,
+                **known,
             )
 
     def _generators(self, channels: Mapping[str, np.ndarray]) -> list[str] | None:

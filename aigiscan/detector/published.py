@@ -53,7 +53,7 @@ def import_unifd(source: str | Path | bytes, name: str = UNIFD, encoder: str = U
         {"coef": weight[None, :], "intercept": bias, "classes": np.array([0, 1]), "n_features": np.array([len(weight)])}
     )
     # No calibration pictures: nothing may be flagged; p_ai is the published sigmoid (slope 1, intercept 0).
-    none = Tail(np.empty(0), np.empty(0))
+    none = Tail(np.empty(0))
     calibration = Calibration(none, none, platt=np.array([1.0, 0.0]))
     card = Card(
         name=name,

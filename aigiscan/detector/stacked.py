@@ -11,6 +11,7 @@ import numpy as np
 
 from aigiscan.classifiers import make_classifier
 from aigiscan.classifiers.base import fit_classifier
+from aigiscan.classifiers.ensemble import classifier_entry, classifier_from_saved
 from aigiscan.classifiers.folds import train_test
 from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.table import FitTable, sample_weights
@@ -37,7 +38,9 @@ class Base:
 
     def knows(self, table: FitTable) -> np.ndarray:
         """Mask (n,) of the rows whose picture, generator or photo source fitted it."""
-        return self.seen.in_fit(table.text["sha256"]) | np.isin(table.names.astype(str), list(self.sources))
+        return self.seen.in_fit(table.text["sha256"]) | (
+            np.isin(table.names.astype(str), self.sources) | np.isin(table.sources.astype(str), self.sources)
+        )
 
 
 class StackedView(FeatureView):
@@ -64,7 +67,7 @@ class StackedView(FeatureView):
             {
                 "name": base.name,
                 "view": base.view.params(),
-                "classifier": {"name": base.kind, "params": base.classifier.get_params()},
+                "classifier": classifier_entry(base.kind, base.classifier),
                 "sources": list(base.sources),
             }
             for base in self.bases
@@ -87,11 +90,9 @@ class StackedView(FeatureView):
 
         bases = []
         for i, saved in enumerate(params["bases"]):
-            kind = saved["classifier"]["name"]
-            classifier = make_classifier(kind, **saved["classifier"]["params"])
-            classifier.set_arrays(part(f"{i}.classifier."))
+            classifier = classifier_from_saved(saved["classifier"], part(f"{i}.classifier."))
             view = view_from_saved(saved["view"], part(f"{i}.view."))
-            bases.append(Base(saved["name"], view, kind, classifier, tuple(saved["sources"])))
+            bases.append(Base(saved["name"], view, saved["classifier"]["name"], classifier, tuple(saved["sources"])))
         return cls(bases)
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aigiscan.detector.calibration import is_small
 from aigiscan.errors import FitError
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class FitTable:
 
     encoder: ``name`` and ``fingerprint`` of what made the channels.
     equalization: spec of what was done to every picture before it was encoded, "" for nothing.
+    small: (n,) bool, pictures with a short side (:func:`aigiscan.detector.calibration.is_small`); None where sizes are
+    not known.
     """
 
     label: np.ndarray
@@ -35,6 +38,7 @@ class FitTable:
     channels: Mapping[str, np.ndarray]
     encoder: Mapping[str, Any]
     equalization: str = ""
+    small: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -63,6 +67,7 @@ class FitTable:
             {k: v[index] for k, v in self.channels.items()},
             self.encoder,
             self.equalization,
+            None if self.small is None else self.small[index],
         )
 
     def summary(self) -> dict[str, Any]:
@@ -110,6 +115,7 @@ def table_from_rows(
         {name: np.stack([row[name] for row in channels]) for name in names},
         encoder_entry(encoder.name, encoder.fingerprint()),
         equalization,
+        is_small([f.width for f in facts], [f.height for f in facts]),
     )
 
 
@@ -133,6 +139,7 @@ def table_from_store(store: EmbeddingStore, channels: Sequence[str] | None = Non
         {name: store.read(name, rows=labelled) for name in wanted},
         encoder_entry(str(fingerprint["name"]), fingerprint),
         str(fingerprint.get("equalization", "")),
+        is_small(rows.width, rows.height)[labelled],
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aigiscan.classifiers.folds import source_folds
-from aigiscan.detector.fit import check_table
+from aigiscan.detector.fit import check_tables
 from aigiscan.detector.table import FitTable, sample_weights
 from aigiscan.features.base import FeatureView
 
@@ -24,7 +24,7 @@ def tune_on_paper_grid(
     """
     from aigiscan.classifiers.grid import fit_grid
 
-    check_table(table)
+    check_tables([table])
     validation = source_folds(table.label, table.sources, table.groups, n_folds=4, seed=seed) == 0
     fitted, points = fit_grid(
         view.transform(table.channels),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from aigiscan.detector.achieved import cross_conformal_rates, pooled
-from aigiscan.detector.calibration import Calibration
+from aigiscan.classifiers.folds import left_out
+from aigiscan.detector.achieved import cross_conformal_verdicts, pooled, rates_of
+from aigiscan.detector.calibration import AI, SMALL_SIDE, Calibration
 from aigiscan.detector.detector import Detector
 from aigiscan.detector.fit import FitResult
 from aigiscan.detector.table import FitTable
@@ -19,51 +20,71 @@ from aigiscan.evaluation.metrics import accuracies, auc, average_precision, brie
 #: rows of the table that ``fit`` prints
 TableRow = tuple[str, float, str]
 _DRAWS = 300
+#: fewer photo sources than this, and the share flagged in a new one is hardly known
+_FEW_SOURCES = 10
 
 _BOUND = (
     "The bound on false alarms is for photographs like those calibrated on; for other cameras, sizes and editing it is "
-    "a hope. Give your own photographs with `aigiscan fit --calibrate-on FOLDER DETECTOR`."
+    "a hope. Give your own photographs with `aigiscan calibrate DETECTOR PHOTOS`."
 )
 
 
-def complete_card(result: FitResult) -> tuple[Detector, list[TableRow]]:
-    """The detector with its metrics in the card, and the rows of a table for a person.
+class Completed(NamedTuple):
+    """The detector with its figures in the card; heading and rows of a table for a person."""
 
-    Held out: whole generators and photo sources; intervals by bootstrap over sources (95 %). In distribution: other
-    images of the same generators and sources.
+    detector: Detector
+    heading: str
+    rows: list[TableRow]
+
+
+def complete_card(result: FitResult) -> Completed:
+    """Figures on what each scoring fit had not seen, which :class:`aigiscan.classifiers.folds.LeftOut` names.
+
+    Intervals by bootstrap over sources (95 %). In distribution: other images of the same generators and sources.
     """
     table = result.table
+    first = result.held_out[:, 0]
+    what = left_out(table.label, table.sources, result.folds, result.known_sources)
     held_out = {
-        spec or "as they are": _figures(table, result.held_out[:, i], result.folds)
+        spec or "as they are": _figures(table, first, result.held_out[:, i], result.folds)
         for i, spec in enumerate(result.equalizations)
     }
-    first = result.held_out[:, 0]
     metrics: dict[str, Any] = {
         "held_out": held_out,
-        "held_out_note": "each image scored without its generator or photo source in the fit; photographs pooled",
+        "held_out_note": f"{what.heading}: {what.note}; photographs pooled",
         "per_generator_auc": _per_generator(table.label, first, table.names),
     }
-    if len(_sources(table, 0)) > 1:
-        metrics["achieved"] = [_achieved(table.label, result.held_out, table.sources, rate) for rate in (0.01, 0.05)]
+    sources = len(_sources(table, 0))
+    if sources > 1:
+        metrics["achieved"] = [_achieved(table, first, rate) for rate in (0.01, 0.05)]
     if result.in_distribution is not None:
-        metrics["in_distribution"] = _figures(table, result.in_distribution, result.folds)
-    card = replace(result.detector.card, metrics=metrics, limits=[*result.detector.card.limits, _BOUND])
+        metrics["in_distribution"] = _figures(table, result.in_distribution, result.in_distribution, result.folds)
+    limits = [*result.detector.card.limits, _BOUND]
+    if sources < _FEW_SOURCES:
+        limits.append(
+            f"Calibrated on photographs of {sources} source{'s' * (sources > 1)}: what share of the photographs of "
+            "another camera it flags is hardly known."
+        )
+    if small := result.detector.calibration.small_note:
+        limits.append(small[0].upper() + small[1:] + ".")
+    card = replace(result.detector.card, metrics=metrics, limits=limits)
     rows = [row for spec, figures in held_out.items() for row in _table_rows(spec, figures, len(held_out) > 1)]
     for achieved in metrics.get("achieved", []):
         worst = achieved["worst_source"]
         promise = f"{achieved['promised']:.0%} promised"
         rows.append((f"photographs of left-out sources flagged, {promise}", achieved["flagged"], ""))
         rows.append((f"  worst source ({worst['source']}, {worst['images']} images)", worst["flagged"], ""))
-    return replace(result.detector, card=card), rows
+    return Completed(replace(result.detector, card=card), what.heading, rows)
 
 
 def _sources(table: FitTable, label: int) -> set[str]:
     return set(table.sources[table.label == label].tolist())
 
 
-def _figures(table: FitTable, scores: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
+def _figures(table: FitTable, first: np.ndarray, scores: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
+    """Figures of scores (n,); the probability curve is fitted on the scores that are calibrated on, ``first``."""
     label, sources = table.label, table.sources
-    p = _left_out_probabilities(label, scores, folds)
+    p = _left_out_probabilities(label, first, scores, folds)
 
     def interval(statistic: Callable[[np.ndarray], float]) -> list[float | None]:
         return _plain(group_bootstrap(statistic, sources, label, n=_DRAWS))
@@ -80,12 +101,12 @@ def _figures(table: FitTable, scores: np.ndarray, folds: np.ndarray) -> dict[str
     }
 
 
-def _left_out_probabilities(label: np.ndarray, scores: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """p_ai of every image by a probability curve fitted on the other folds."""
+def _left_out_probabilities(label: np.ndarray, first: np.ndarray, scores: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """p_ai of every image by the curve that ships, fitted on the images of the other folds."""
     p = np.full(len(scores), np.nan)
     for fold in np.unique(folds):
         inside, outside = folds != fold, folds == fold
-        curve = Calibration.from_scores(scores[inside & (label == 0)], scores[inside & (label == 1)])
+        curve = Calibration.from_scores(first[inside & (label == 0)], first[inside & (label == 1)])
         p[outside] = curve.p_ai(scores[outside])
     return p
 
@@ -101,13 +122,16 @@ def _per_generator(label: np.ndarray, scores: np.ndarray, names: np.ndarray) -> 
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _achieved(label: np.ndarray, scores: np.ndarray, sources: np.ndarray, rate: float) -> dict[str, Any]:
-    """What thresholds calibrated on the other sources did to each left-out source (promise ``rate``); scores (n, k)."""
-    rates = cross_conformal_rates(scores, label, sources, max_fpr=rate, max_miss=rate)
+def _achieved(table: FitTable, scores: np.ndarray, rate: float) -> dict[str, Any]:
+    """What thresholds calibrated on the other sources did to each left-out source (promise ``rate``), and by size."""
+    verdicts = cross_conformal_verdicts(
+        scores, table.label, table.sources, max_fpr=rate, max_miss=rate, small=table.small
+    )
+    rates = rates_of(verdicts, table.label, table.sources)
     real, fake = pooled(rates, 0), pooled(rates, 1)
     by_source = [r for r in rates if r.label == 0]
     worst = max(by_source, key=lambda r: (r.ai, r.n))
-    return {
+    found = {
         "promised": rate,
         "flagged": round(real.ai, 4),
         "fakes_flagged": round(fake.ai, 4),
@@ -116,6 +140,20 @@ def _achieved(label: np.ndarray, scores: np.ndarray, sources: np.ndarray, rate: 
         "sources_over_promise": sum(r.ai > rate for r in by_source),
         "worst_source": {"source": worst.source, "images": worst.n, "flagged": round(worst.ai, 4)},
     }
+    if table.small is not None:
+        small = {f"under {SMALL_SIDE} pixels": table.small, f"from {SMALL_SIDE} pixels on": ~table.small}
+        found["by_shorter_side"] = {
+            name: _by_size(verdicts == AI, table.label, rows) for name, rows in small.items() if rows.any()
+        }
+    return found
+
+
+def _by_size(flagged: np.ndarray, label: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
+    counts: dict[str, Any] = {}
+    for value, noun in ((0, "photographs"), (1, "fakes")):
+        chosen = flagged[rows & (label == value)]
+        counts |= {noun: len(chosen), f"{noun}_flagged": round(float(chosen.mean()), 4) if len(chosen) else None}
+    return counts
 
 
 def _table_rows(spec: str, figures: dict[str, Any], several: bool) -> list[TableRow]:

@@ -72,7 +72,11 @@ def test_stacking_and_continuing_and_own_photographs(store: Path, tmp_path: Path
         "--base",
         tmp_path / "b",
     )
-    run("fit", store, "-o", tmp_path / "c", "--max-fpr", 0.1, "--from", tmp_path / "a")
+    again = run("fit", store, "-o", tmp_path / "c", "--max-fpr", 0.1, "--from", tmp_path / "a", code=2)
+    assert "has seen 96 of these 96 pictures" in again.stderr
+    for i, source in enumerate(("cam1", "cam2", "gan", "sd")):
+        photographs(tmp_path / "new" / source / ("0_real", "1_fake")[i // 2], 10 + i, 25 * (i // 2))
+    run("fit", tmp_path / "new", "-o", tmp_path / "c", "--max-fpr", 0.1, "--from", tmp_path / "a")
     seen = run("fit", "--calibrate-on", store.parent / "cam1", tmp_path / "a", "-o", tmp_path / "x", code=2)
     assert "24 that the detector was fitted on" in seen.stderr
     mine = photographs(tmp_path / "mine", seed=5)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigiscan.detector.achieved import achieved_rates, cross_conformal_rates, pooled
-from aigiscan.detector.calibration import ISOTONIC_FROM, Calibration, Tail
+from aigiscan.detector.calibration import SMALL_SIDE, Calibration, Tail, is_small
 from aigiscan.errors import DetectorError, FitError
 
 
@@ -47,20 +47,6 @@ def test_miss_bound_holds_as_the_mirror_image():
     assert missed / draws > 0.02
 
 
-def test_bound_by_source_holds_for_a_new_source_where_the_bound_by_image_breaks():
-    rng = np.random.default_rng(11)
-    draws, sources, each = 1500, 25, 12
-    by_image = by_source = 0.0
-    for _ in range(draws):
-        scores = rng.normal(size=(sources + 1, 1)) * 2 + rng.normal(size=(sources + 1, each))
-        names = np.repeat(np.arange(sources), each)
-        real, new = scores[:-1].ravel(), scores[-1]
-        by_image += np.mean(Calibration.from_scores(real, None, 0.05).verdict(new) == "ai")
-        by_source += np.mean(Calibration.from_scores(real, None, 0.05, real_sources=names).verdict(new) == "ai")
-    assert by_source / draws <= 0.05
-    assert by_image / draws > by_source / draws
-
-
 @given(st.integers(0, 2**31), st.integers(1, 60), st.integers(1, 60), st.sampled_from([0.01, 0.05, 0.2, 0.5]))
 @settings(max_examples=60, deadline=None)
 def test_thresholds_say_the_same_as_p_values(seed, n, m, rate):
@@ -83,28 +69,66 @@ def test_too_few_images_never_flag_and_say_so():
     assert Calibration.from_scores(np.arange(99.0), np.arange(1000.0, 1050.0), 0.01, 0.1).verdict([1e9])[0] == "ai"
 
 
-def test_too_few_sources_are_counted_as_sources():
-    calibration = Calibration.from_scores(np.arange(500.0), None, 0.05, 0.5, real_sources=np.arange(500) % 10)
-    assert calibration.verdict([1e6])[0] == "uncertain"
-    assert "10 real sources" in calibration.warnings[0]
-
-
 def test_gap_between_well_separated_classes_is_uncertain():
     calibration = Calibration.from_scores(np.linspace(0, 1, 200), np.linspace(5, 6, 200), 0.01, 0.01)
     assert calibration.verdict([0.5, 3.0, 5.5]).tolist() == ["real", "uncertain", "ai"]
 
 
-@pytest.mark.parametrize("n", [50, ISOTONIC_FROM])
-def test_p_ai_is_calibrated_monotone_and_equally_frequent(n):
+@pytest.mark.parametrize("n", [50, 2000])
+def test_p_ai_is_calibrated_smooth_and_equally_frequent(n):
     rng = np.random.default_rng(5)
     # equal frequencies and scores N(±1, 1): the true probability is sigmoid(2 s)
     calibration = Calibration.from_scores(rng.normal(-1, 1, 3 * n), rng.normal(1, 1, n))
-    grid = np.linspace(-2, 2, 41)
-    assert (np.diff(calibration.p_ai(grid)) >= 0).all()
+    grid = np.linspace(-1.5, 1.5, 301)
+    assert (np.diff(calibration.p_ai(grid)) > 0).all()  # no steps
     assert np.abs(calibration.p_ai(grid) - 1 / (1 + np.exp(-2 * grid))).mean() < 0.04
-    assert 0 <= calibration.p_ai([-1e6])[0] < 0.01
-    assert 0.99 < calibration.p_ai([1e6])[0] <= 1
-    assert len(calibration.platt) == (2 if n == 50 else 0)
+    assert calibration.p_ai([-1e6, 1e6]) == pytest.approx([1 / (n + 2), 1 - 1 / (n + 2)])
+
+
+def test_prior_and_likelihood_ratio_follow_from_bayes():
+    rng = np.random.default_rng(5)
+    calibration = Calibration.from_scores(rng.normal(-1, 1, 500), rng.normal(1, 1, 500))
+    scores = np.array([-1.0, 0.2, 1.5])
+    even, ratio = calibration.p_ai(scores), calibration.likelihood_ratio(scores)
+    assert ratio == pytest.approx(even / (1 - even))
+    odds = calibration.p_ai(scores, prior=0.01) / (1 - calibration.p_ai(scores, prior=0.01))
+    assert odds == pytest.approx(ratio / 99)
+    assert ratio[0] < 0.3 and ratio[2] > 10
+    for prior in (0.0, 1.0):
+        with pytest.raises(FitError, match="prior"):
+            calibration.p_ai(scores, prior=prior)
+
+
+def test_small_pictures_are_held_against_small_photographs():
+    rng = np.random.default_rng(3)
+    real = np.concatenate([rng.normal(0, 1, 400), rng.normal(3, 1, 100)])
+    small = np.repeat([False, True], [400, 100])
+    calibration = Calibration.from_scores(real, rng.normal(4, 1, 300), 0.05, small=small)
+    fresh_large, fresh_small = rng.normal(0, 1, 20000), rng.normal(3, 1, 20000)
+    assert abs(np.mean(calibration.p_value(fresh_large) <= 0.05) - 0.05) < 0.03
+    as_small = np.ones(20000, dtype=bool)
+    assert np.mean(calibration.p_value(fresh_small, as_small) <= 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    assert np.mean(calibration.p_value(fresh_small) <= 0.05) > 0.5  # what sizes together would do
+    again = Calibration.from_arrays(calibration.to_arrays())
+    assert (again.p_value(fresh_small, as_small) == calibration.p_value(fresh_small, as_small)).all()
+    grid = np.linspace(-2, 8, 500)
+    for mask, cut in ((False, calibration.threshold_ai), (True, calibration.threshold_ai_small)):
+        flagged = calibration.p_value(grid, np.full(500, mask)) <= 0.05 + 1e-12
+        assert (flagged == (grid > cut)).all()
+
+
+def test_too_few_small_photographs_never_flag_a_small_picture_and_say_so():
+    small = np.arange(200) < 30
+    calibration = Calibration.from_scores(np.arange(200.0), np.arange(300.0, 400.0), 0.01, 0.05, small=small)
+    assert calibration.verdict([350.0, 1e6, 1e6], [True, True, False]).tolist() == ["uncertain", "uncertain", "ai"]
+    assert "30 such photographs, 99 are needed" in calibration.small_note
+    assert calibration.warnings == ()
+    few_large = Calibration.from_scores(np.arange(200.0), None, 0.01, small=np.arange(200) >= 30)
+    assert few_large.verdict([1e6, 1e6], [True, False]).tolist() == ["ai", "uncertain"]
+    assert "with no side under 256 pixels are never called 'ai'" in few_large.warnings[0]
+    together = Calibration.from_scores(np.arange(200.0), None, 0.05, small=np.arange(200) < 18)
+    assert together.small is None
+    assert is_small([0, 300, SMALL_SIDE - 1, 100], [0, SMALL_SIDE, 900, 0]).tolist() == [False, False, True, False]
 
 
 def test_p_ai_of_reversed_scores_is_a_half_and_warned_of():
@@ -139,9 +163,8 @@ def test_no_photographs_and_impossible_rates_are_refused():
             Calibration.from_scores([0.0], [1.0], rate)
 
 
-@pytest.mark.parametrize("n", [40, ISOTONIC_FROM])
-def test_arrays_round_trip(n):
-    rng = np.random.default_rng(1)
+def test_arrays_round_trip():
+    rng, n = np.random.default_rng(1), 40
     calibration = Calibration.from_scores(rng.normal(size=n), rng.normal(2, 1, n), 0.05, 0.1)
     again = Calibration.from_arrays(calibration.to_arrays())
     grid = np.linspace(-4, 6, 101)
@@ -155,6 +178,8 @@ def test_damaged_arrays_are_refused():
     arrays = Calibration.from_scores([0.0, 1.0], [2.0]).to_arrays()
     with pytest.raises(DetectorError, match="rates"):
         Calibration.from_arrays({k: v for k, v in arrays.items() if k != "rates"})
+    with pytest.raises(DetectorError, match="wrong shape"):
+        Calibration.from_arrays({**arrays, "platt": np.zeros(3)})
     with pytest.raises(DetectorError, match="not finite"):
         Calibration.from_arrays({**arrays, "real_scores": np.array([np.nan])})
 
@@ -210,14 +235,11 @@ def test_a_fake_is_judged_without_the_others_of_its_source():
     assert missed(np.where(np.isin(names, ["v1", "v2"]), "v", names)) == 1.0
 
 
-def test_description_is_plain_and_states_the_unit():
+def test_description_is_plain():
     import yaml
 
-    by_source = Calibration.from_scores(
-        np.arange(60.0), np.arange(30.0, 90.0), 0.2, 0.2, real_sources=np.arange(60) % 20
-    )
-    described = yaml.safe_load(yaml.safe_dump(by_source.describe()))
-    assert described["unit"] == "source"
-    assert described["threshold_ai"] == by_source.threshold_ai
-    assert (described["real_images"], described["p_ai"], described["warnings"]) == (60, "platt", [])
+    calibration = Calibration.from_scores(np.arange(60.0), np.arange(30.0, 90.0), 0.2, 0.2)
+    described = yaml.safe_load(yaml.safe_dump(calibration.describe()))
+    assert described["threshold_ai"] == calibration.threshold_ai
+    assert (described["real_images"], described["p_ai"], described["warnings"]) == (60, "logistic", [])
     assert Calibration.from_scores([0.0], None).describe()["threshold_ai"] == float("inf")

@@ -66,14 +66,6 @@ def test_unreadable_rows_keep_their_place_and_get_no_score(fitted: Detector) -> 
     assert all(v.score is not None for i, v in enumerate(verdicts) if i != 3)
 
 
-def test_promise_on_false_alarms_holds_on_new_photographs(fitted: Detector) -> None:
-    fresh = planted(per_source=500, seed=7)
-    verdicts = [v.verdict for v in fitted.judge(encoded(fresh))]
-    flagged = np.mean([v == "ai" for v, y in zip(verdicts, fresh.label, strict=True) if y == 0])
-    assert flagged <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 120)  # 120 calibration photographs
-    assert np.mean([v == "ai" for v, y in zip(verdicts, fresh.label, strict=True) if y == 1]) > 0.5
-
-
 def test_refuses_tampered_weights_unknown_formats_and_other_features(fitted: Detector, tmp_path: Path) -> None:
     folder = tmp_path / "d"
     fitted.save(folder)
@@ -123,7 +115,10 @@ def test_two_equalisations_are_fitted_together_and_the_first_is_scanned() -> Non
     assert result.held_out.shape == (240, 2)
     assert result.detector.card.equalization == "square:64"
     assert result.detector.equalizations == ["square:64", "square:32"]
-    assert result.detector.calibration.describe()["real_images"] == 240
+    # one score per photograph, under the treatment that scan applies: copies would count for pictures
+    assert result.detector.calibration.describe()["real_images"] == 120
+    real = result.held_out[result.table.label == 0, 0]
+    assert result.detector.calibration.real.scores.tolist() == sorted(real.tolist())
     with pytest.raises(FitError, match="same readable images"):
         fit([one, planted(per_source=29)], SETTINGS)
 
@@ -221,23 +216,6 @@ def test_continued_training_takes_in_a_second_data_set(fitted: Detector) -> None
     assert result.detector.classifier.coef_[0][0] > fitted.classifier.coef_[0][0] + 0.1
     assert result.detector.classifier.coef_[0][5] > 0
     assert result.detector.card.training["continued_from"]["digest"] == fitted.card.training["digest"]
-
-
-def test_fit_guards_every_photo_source() -> None:
-    """One source whose photographs look generated: all four sources count, and it alone sets the threshold."""
-    table = planted()
-    odd = table.sources == "cam3"
-    table.channels["embedding"][odd] += np.float32(0.7) * np.isin(np.arange(12), [5, 7])
-    result = fit(table, SETTINGS)
-    calibration = result.detector.calibration
-    assert calibration.guard.sources == 4
-    assert result.detector.card.thresholds["by_source"]["sources"] == 4
-    unguarded = replace(calibration, guard=type(calibration.guard)())
-    assert calibration.threshold_ai > unguarded.threshold_ai
-    scores = result.held_out[:, 0]
-    assert np.mean(scores[odd] > unguarded.threshold_ai) > 0.05
-    for source in ("cam0", "cam1", "cam2", "cam3"):
-        assert np.mean(scores[table.sources == source] > calibration.threshold_ai) <= 0.05
 
 
 def test_grid_of_the_paper_is_tuned_on_left_out_sources() -> None:
