@@ -107,9 +107,9 @@ class Calibration:
     ) -> Calibration:
         """Calibrate on scores that no fitting saw, one per picture; higher scores mean more likely AI-generated.
 
-        small: mask of the photographs with a shorter side under :data:`SMALL_SIDE` pixels; with None, or with fewer than
-        19 photographs on either side, pictures of all sizes are held against each other. Raises FitError for NaN or infinite scores, for no photographs at all and for rates
-        outside (0, 1).
+        small: mask of the photographs with a shorter side under :data:`SMALL_SIDE` pixels; with None, or with fewer
+        than 19 photographs on either side, pictures of all sizes are held against each other. Raises FitError for NaN
+        or infinite scores, for no photographs at all and for rates outside (0, 1).
         """
         real = finite_scores(real_scores)
         fake = Tail.of([] if fake_scores is None else fake_scores)
