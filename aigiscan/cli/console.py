@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.text import Text
 
+    from aigiscan.images.records import ImageRecord
+
 T = TypeVar("T")
 Advance = Callable[[int], None]
 
@@ -94,6 +96,15 @@ def out(text: str | bytes) -> None:
     except OSError as refused:
         why = "it is closed" if refused.errno == errno.EBADF else reason(refused)
         raise InputError(f"cannot write to standard output: {why}") from refused
+
+
+def note_labels(name: str, records: Sequence[ImageRecord]) -> None:
+    """What labelled images were read as: layouts can be mistaken, and a person must see it before the work begins."""
+    from aigiscan.images.labels import what_was_found
+    from aigiscan.text import visible
+
+    for i, line in enumerate(what_was_found(records)):
+        note(visible(f"{name}: {line}" if i == 0 else f"  {line}"))
 
 
 def track(items: Iterable[T], *, total: int | None, description: str) -> Iterator[T]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from aigiscan.errors import InputError
 if TYPE_CHECKING:
     from aigiscan.embedding import EmbedSummary
     from aigiscan.encoders.base import Encoder
-    from aigiscan.images.listing import Listing
     from aigiscan.images.records import ImageRecord
     from aigiscan.store import EmbeddingStore
 
@@ -69,6 +67,7 @@ def embed(
     max_pixels: int | None = typer.Option(
         None, "--max-pixels", min=1, help="Files with more pixels are not decoded but reported."
     ),
+    unlabelled: bool = typer.Option(False, "--unlabelled", help="Read no labels from folders and manifests."),
     backend: str = typer.Option("local", "--backend", help="local, or dask: on an existing cluster."),
     scheduler: str = typer.Option("", "--scheduler", help="Address of the Dask scheduler, e.g. tcp://HOST:8786."),
 ) -> None:
@@ -91,7 +90,7 @@ def embed(
         prune=prune,
         **({"max_pixels": max_pixels} if max_pixels else {}),
     )
-    records = _find(paths, include, exclude)
+    records = _find(paths, include, exclude, unlabelled)
     start = time.perf_counter()
     tracked = console.track(records, total=len(records), description="embed")
     if backend == "dask":
@@ -129,50 +128,39 @@ def _same_name(name: str, store: EmbeddingStore) -> bool:
     return name == store.fingerprint.get("name") or create_encoder(name).name == store.fingerprint.get("name")
 
 
-def _find(paths: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> Listing:
-    """Records of all paths, with labels where a folder or manifest has them."""
-    from aigiscan.images.listing import one_of_each
+def _find(paths: Sequence[str], include: Sequence[str], exclude: Sequence[str], unlabelled: bool) -> list[ImageRecord]:
+    """Records of all paths, with labels where a folder or manifest has them; what was found is told."""
+    from aigiscan.images.find import by_path, not_looked_at, one_of_each
 
-    lists = [_find_one(path, include, exclude) for path in paths]
-    if not any(lists):
+    skipped: Counter[str] = Counter()
+    found = [record for path in paths for record in _find_one(path, include, exclude, unlabelled, skipped)]
+    if passed_by := not_looked_at(skipped):
+        console.note(passed_by)
+    if not found:
         raise InputError(f"no image found in {', '.join(paths)}: nothing to embed")
-    return lists[0] if len(lists) == 1 else one_of_each(chain.from_iterable(lists))
+    return found if len(paths) == 1 else sorted(one_of_each(found), key=by_path)
 
 
-def _find_one(path: str, include: Sequence[str], exclude: Sequence[str]) -> Listing:
+def _find_one(
+    path: str, include: Sequence[str], exclude: Sequence[str], unlabelled: bool, skipped: Counter[str]
+) -> list[ImageRecord]:
     from aigiscan.images.find import find_images
-    from aigiscan.images.labels import list_labelled
-    from aigiscan.images.listing import Listing
+    from aigiscan.images.labels import find_labelled
+    from aigiscan.images.layouts import UnlabelledError
+    from aigiscan.images.manifest import MANIFEST_EXTENSIONS
 
-    def everything() -> Listing:
-        return find_images([path], include=include, exclude=exclude, stdin=sys.stdin)
-
-    if not (Path(path).is_dir() or path.lower().endswith(".csv")):
-        return everything()
-    records: Listing | None = None
-    with contextlib.suppress(InputError):  # a handler would keep everything alive that the attempt had gathered
-        records = list_labelled(path)
-    if records is None:
-        # Not a labelled layout: an ordinary folder. What a manifest does say, its records have all the same.
-        records = everything()
-        if records and all(record.label is None for record in records):
-            console.note(f"{path}: no labels (neither a labelled layout nor a manifest)")
-        return records
-    if not (include or exclude):
-        return records
-    return Listing(_also_in(records, everything()))
-
-
-def _also_in(records: Listing, wanted: Listing) -> Iterator[ImageRecord]:
-    """The records whose path is in ``wanted``; both are in the order of paths."""
-    paths = (os.fsencode(record.path) for record in wanted)
-    path: bytes | None = b""
-    for record in records:
-        own = os.fsencode(record.path)
-        while path is not None and path < own:
-            path = next(paths, None)
-        if path == own:
-            yield record
+    if Path(path).is_dir() or path.lower().endswith(tuple(MANIFEST_EXTENSIONS)):
+        try:
+            if not unlabelled:
+                records = find_labelled(path, include=include, exclude=exclude, both=False, skipped=skipped)
+                console.note_labels(path, records)
+                return records
+        except UnlabelledError:
+            console.warn(f"{path}: no labels are read: it is neither a labelled layout nor a manifest with labels")
+        except InputError as error:
+            raise InputError(f"{error}\n--unlabelled embeds it without labels") from error
+    records = find_images([path], include=include, exclude=exclude, stdin=sys.stdin, skipped=skipped)
+    return [replace(record, label=None) for record in records] if unlabelled else records
 
 
 def _summarise(summary: EmbedSummary, encoder: Encoder, output: Path, seconds: float) -> None:

@@ -147,7 +147,8 @@ def _unembedded(path: str, families: dict[str, str]) -> Inputs:
     from aigiscan.images.labels import find_labelled
     from aigiscan.images.records import FileFacts
 
-    records = find_labelled(path)
+    records = find_labelled(path, both=False)
+    console.note_labels(path, records)
     facts = [FileFacts() for _ in records]
     return Inputs(Path(path).name or "images", records, facts, None, _families(records, families))
 

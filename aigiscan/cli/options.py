@@ -27,6 +27,14 @@ Exclude = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+AllFiles = Annotated[
+    bool,
+    typer.Option(
+        "--all-files",
+        help="A row for every file of a folder, also for what is no image.",
+        rich_help_panel=INPUT,
+    ),
+]
 MaxPixels = Annotated[
     int | None,
     typer.Option(

@@ -21,6 +21,7 @@ from aigiscan.errors import InputError
 if TYPE_CHECKING:
     from aigiscan.detector.detector import Detector
     from aigiscan.detector.verdict import Verdict
+    from aigiscan.images.records import ImageRecord
     from aigiscan.reports.files import Arrangement
     from aigiscan.reports.sinks import Sink
     from aigiscan.reports.writers import ReportFormat
@@ -42,6 +43,7 @@ def scan(
     ),
     include: options.Include = [],  # noqa: B006 (Typer copies it)
     exclude: options.Exclude = [],  # noqa: B006
+    all_files: options.AllFiles = False,
     max_pixels: options.MaxPixels = None,
     detector: str | None = typer.Option(
         None,
@@ -150,7 +152,7 @@ def scan(
 
     start = time.perf_counter()
     running = {"batch_size": batch_size, "workers": workers, **({"max_pixels": max_pixels} if max_pixels else {})}
-    source = _Source(paths, include=include, exclude=exclude, running=running)
+    source = _Source(paths, include=include, exclude=exclude, all_files=all_files, running=running)
     made_by = MadeBy.of(
         chosen,
         {
@@ -197,15 +199,20 @@ class _Source:
     """What to scan: records to be opened and encoded, or the rows of stores that already are."""
 
     def __init__(
-        self, paths: Sequence[str], *, include: Sequence[str], exclude: Sequence[str], running: dict[str, Any]
+        self,
+        paths: Sequence[str],
+        *,
+        include: Sequence[str],
+        exclude: Sequence[str],
+        all_files: bool,
+        running: dict[str, Any],
     ) -> None:
-        from aigiscan.images.find import find_images
-        from aigiscan.images.listing import Listing
+        from aigiscan.images.find import find_images, not_looked_at
         from aigiscan.store import EmbeddingStore, is_store
 
         self.stores = [path for path in paths if path != "-" and is_store(path)]
         rest = [path for path in paths if path not in self.stores]
-        self.records = Listing(())
+        self.records: list[ImageRecord] = []
         self.total = 0
         self._running = running
         self._sizes: Iterator[int] | None = None
@@ -215,7 +222,12 @@ class _Source:
             with EmbeddingStore(path) as store:
                 self.total += len(store) + len(store.failures)
         if rest:
-            self.records = find_images(rest, include=include, exclude=exclude, stdin=sys.stdin)
+            skipped: Counter[str] = Counter()
+            self.records = find_images(
+                rest, include=include, exclude=exclude, stdin=sys.stdin, all_files=all_files, skipped=skipped
+            )
+            if passed_by := not_looked_at(skipped):
+                console.note(passed_by)
             if not self.records and not self.stores:
                 raise InputError(f"no image found in {', '.join(rest)}: nothing to scan")
         self.total += len(self.records)
@@ -223,11 +235,9 @@ class _Source:
 
     def skip(self, done: Counter[str], form: ReportFormat, sizes: Iterator[int] | None) -> None:
         """Leave out what a report already holds; go on with batches of those sizes."""
-        from aigiscan.images.listing import Listing
-
         self._done, self._spelled, self._sizes = done, form.spelled, sizes
         self.total -= done.total()  # before they are counted off
-        self.records = Listing(record for record in self.records if self._is_new(record.path))
+        self.records = [record for record in self.records if self._is_new(record.path)]
 
     def _is_new(self, path: str) -> bool:
         name = self._spelled(path)

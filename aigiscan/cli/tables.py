@@ -21,7 +21,7 @@ def embed_labelled(
 ) -> tuple[list[ImageRecord], list[FileFacts], FitTable]:
     """Every readable labelled picture of a folder or manifest, embedded; the others are told and left out.
 
-    running: ``batch_size`` and ``workers``. quiet: unreadable files were told before.
+    running: ``batch_size`` and ``workers``. quiet: what was found and what cannot be read were told before.
     """
     from aigiscan.detector.table import table_from_rows
     from aigiscan.images.equalize import Equalization
@@ -30,6 +30,8 @@ def embed_labelled(
     from aigiscan.text import printable
 
     records = find_labelled(path)
+    if not quiet:
+        console.note_labels(path, records)
     equalization = Equalization.parse(equalize) if equalize else None
     rows = run(
         records, encoder, equalization=equalization, batch_size=running["batch_size"], workers=running["workers"]

@@ -13,18 +13,29 @@ import logging
 import os
 import re
 import stat
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 from PIL import Image, UnidentifiedImageError
 
 from aigiscan.files import reason
-from aigiscan.images.colour import to_rgb
-from aigiscan.images.jpeg import JpegDamageError, decode_jpeg, unsupported
+from aigiscan.images.colour import ColourError, is_clear, to_rgb
+from aigiscan.images.jpeg import JpegDamageError, decode_jpeg, unsupported_jpeg
 from aigiscan.images.libtiff import silence_libtiff
+from aigiscan.images.quirks import (
+    EXTRAS,
+    UnsupportedError,
+    check_values,
+    choose_page,
+    develop,
+    is_about_texts,
+    raw_photograph,
+    register_extra,
+    unsupported_tiff,
+    white_is_zero,
+    without_texts,
+)
 from aigiscan.images.records import DecodedImage, FileFacts, ImageRecord
 from aigiscan.images.sniff import HEAD_BYTES, RAW_EXTENSIONS, extension, sniff
 from aigiscan.provenance import Claim, Provenance, ProvenanceReader, one_line
@@ -40,7 +51,8 @@ PLAIN_READER = ProvenanceReader.plain()
 _FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 #: formats whose reader takes no memory for pixels before ``load``
 _LAZY_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
-_NEEDS_HEIF = "HEIC image; reading it needs pip install 'aigiscan[heif]'"
+#: frames of an animation that are looked through for one that is not empty
+_EMPTY_FRAMES = 16
 
 # Without a handler Pillow's error messages would go to standard error through logging's last resort.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -73,17 +85,18 @@ def decode(
     """
     if record.error:
         return DecodedImage(record, FileFacts(), error=record.error)
+    quiet_pillow()
     try:
         data, facts = _read(record.path, max_bytes)
         # The reader never decodes: what it looks at cannot hide from ``load`` that pixels are damaged.
         provenance = reader.read(data)
-        facts = _claiming(facts, provenance.claims())
         _allow(max_pixels)
-        with no_warnings():
-            pixels, facts = _open(data, facts, extension(record.path), max_pixels, least_side, provenance)
+        facts = _claiming(facts, provenance.claims())
+        file = _Opening(data, facts, extension(record.path), max_pixels, least_side, provenance)
+        pixels = file.read()
     except _UnreadableError as unreadable:
         return DecodedImage(record, unreadable.facts, error=unreadable.reason)
-    return DecodedImage(record, facts, pixels=pixels)
+    return DecodedImage(record, file.facts, pixels=pixels)
 
 
 def _read(path: str, max_bytes: int) -> tuple[bytes, FileFacts]:
@@ -111,57 +124,96 @@ def _read(path: str, max_bytes: int) -> tuple[bytes, FileFacts]:
     return data, facts
 
 
-def _open(
-    data: bytes, facts: FileFacts, suffix: str, max_pixels: int, least_side: int, provenance: Provenance
-) -> tuple[Image.Image, FileFacts]:
-    announced = sniff(data[:HEAD_BYTES])
-    if announced == "TIFF" and suffix in RAW_EXTENSIONS:
-        raise _UnreadableError("camera raw file; develop it to JPEG or TIFF", facts)
-    formats = _FORMATS
-    if announced == "HEIF":
-        if not _heif_available():
-            raise _UnreadableError(_NEEDS_HEIF, replace(facts, format="HEIF"))
-        formats = ("HEIF",)
-    if announced == "TIFF":
-        silence_libtiff()
-    facts = replace(facts, format=announced)
-    try:
+class _Opening:
+    """One file on its way from bytes to pixels; ``facts`` are what is known so far, also when it ends in an error."""
+
+    def __init__(
+        self, data: bytes, facts: FileFacts, suffix: str, max_pixels: int, least_side: int, provenance: Provenance
+    ) -> None:
+        self.data, self.suffix, self.provenance = data, suffix, provenance
+        self.max_pixels, self.least_side = max_pixels, least_side
+        self.facts = replace(facts, format=sniff(data[:HEAD_BYTES]))
+
+    def read(self) -> Image.Image:
+        """The pixels; _UnreadableError with the reason."""
+        announced = self.facts.format
+        try:
+            return self._by_format(announced)
+        except _UnreadableError:
+            raise
+        except (JpegDamageError, UnsupportedError, ColourError) as error:
+            raise _UnreadableError(str(error), self.facts) from error
+        except Image.DecompressionBombError as error:
+            raise _bomb(error, self.data, self.facts, self.max_pixels) from error
+        except UnidentifiedImageError as error:
+            known = _UNSUPPORTED[announced](self.data) if announced in _UNSUPPORTED else ""
+            reason = known or (f"damaged {announced} header" if announced else "not an image")
+            raise _UnreadableError(reason, self.facts) from error
+        except MemoryError as error:
+            raise _UnreadableError("not enough memory to decode it", self.facts) from error
+        # Pillow's plugins raise whatever the broken bytes lead them into (struct.error, KeyError, SyntaxError,
+        # ZeroDivisionError, ...): the one place where any exception is an answer about the file.
+        except Exception as error:
+            short_riff = announced == "WEBP" and int.from_bytes(self.data[4:8], "little") + 8 > len(self.data)
+            # Some readers claim bytes on little evidence ("P1" and a text); without a known beginning it is no image.
+            reason = _damage(error, self.facts.format) if self.facts.format else "not an image"
+            reason = "truncated WEBP" if short_riff else reason
+            raise _UnreadableError(reason, self.facts) from error
+
+    def _by_format(self, announced: str) -> Image.Image:
+        if announced == "CR3" or (announced in ("TIFF", "") and self.suffix in RAW_EXTENSIONS):
+            self.facts = replace(self.facts, format="RAW")
+            with raw_photograph(self.data) as raw:
+                self._sized(raw.sizes.width, raw.sizes.height)
+                return develop(raw)
+        if announced == "PSD":
+            raise UnsupportedError("Photoshop file; export it to JPEG or TIFF")
+        if announced in EXTRAS:
+            register_extra(announced)
+        if announced == "TIFF":
+            silence_libtiff()
+        try:
+            return self._by_pillow(self.data)
+        except ValueError as error:
+            if announced != "PNG" or not is_about_texts(error):
+                raise
+            return self._by_pillow(without_texts(self.data))
+
+    def _by_pillow(self, data: bytes) -> Image.Image:
+        formats = (self.facts.format,) if self.facts.format in EXTRAS else _FORMATS
         with Image.open(io.BytesIO(data), formats=formats) as image:
-            width, height = _stored_size(image)
-            facts = replace(facts, width=width, height=height, format=image.format or announced)
-            if width * height > max_pixels:
-                reason = f"{width}x{height} pixels is over the limit of {max_pixels}; raise --max-pixels"
-                raise _UnreadableError(reason, facts)
-            pixels = _load(image, data, least_side)
-            facts = _claiming(facts, provenance.claims(pixels, (width, height)))
-            return _upright(to_rgb(pixels), image), facts
-    except _UnreadableError:
-        raise
-    except JpegDamageError as error:
-        raise _UnreadableError(str(error), facts) from error
-    except Image.DecompressionBombError as error:
-        raise _bomb(error, data, facts, max_pixels) from error
-    except UnidentifiedImageError as error:
-        reason = f"damaged {announced} header" if announced else "not an image"
-        reason = (unsupported(data) if announced == "JPEG" else "") or reason
-        raise _UnreadableError(reason, facts) from error
-    except MemoryError as error:
-        raise _UnreadableError("not enough memory to decode it", facts) from error
-    # Pillow's plugins raise whatever the broken bytes lead them into (struct.error, KeyError, SyntaxError,
-    # ZeroDivisionError, ...): the one place where any exception is an answer about the file.
-    except Exception as error:
-        short_riff = announced == "WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data)
-        # Some readers claim bytes on little evidence ("P1" and a text); without a known beginning it is no image.
-        reason = _damage(error, facts.format) if facts.format else "not an image"
-        reason = "truncated WEBP" if short_riff else reason
-        raise _UnreadableError(reason, facts) from error
+            self.facts = replace(self.facts, format=image.format or self.facts.format)
+            if image.format == "TIFF":
+                choose_page(image)
+            self._sized(*_stored_size(image))
+            stored = _pixels(image, data, self.least_side)
+            claims = self.provenance.claims(stored, (self.facts.width, self.facts.height))
+            self.facts = _claiming(self.facts, claims)
+            return _upright(to_rgb(stored, white_is_zero=image.format == "TIFF" and white_is_zero(image)), image)
+
+    def _sized(self, width: int, height: int) -> None:
+        self.facts = replace(self.facts, width=width, height=height)
+        if width * height > self.max_pixels:
+            reason = f"{width}x{height} pixels is over the limit of {self.max_pixels}; raise --max-pixels"
+            raise _UnreadableError(reason, self.facts)
 
 
-def _load(image: Image.Image, data: bytes, least_side: int) -> Image.Image:
-    """All pixels of the opened file, in its mode."""
+#: format → why a file of it that has a sound header cannot be opened
+_UNSUPPORTED = {"JPEG": unsupported_jpeg, "TIFF": unsupported_tiff}
+
+
+def _pixels(image: Image.Image, data: bytes, least_side: int) -> Image.Image:
+    """All pixels of the opened file, in its mode, as they are stored: of its first frame that shows anything."""
     if image.format in ("JPEG", "MPO"):
         return decode_jpeg(data, image, least_side)
     image.load()
+    if image.format == "TIFF":
+        check_values(image)
+    for frame in range(1, _EMPTY_FRAMES):
+        if not is_clear(image) or not getattr(image, "is_animated", False) or frame >= getattr(image, "n_frames", 1):
+            break
+        image.seek(frame)
+        image.load()
     return image
 
 
@@ -179,6 +231,8 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
 
 def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
     """Pixels after the EXIF rotation of the file, with nothing else of the file attached."""
+    if image.format == "JXL":  # its reader has turned the picture already
+        return pixels
     try:
         orientation = image.getexif().get(0x0112, 1)
     # Broken EXIF data does not make pixels unreadable: such a picture is taken as it is stored, as viewers do.
@@ -217,16 +271,6 @@ def _damage(error: Exception, name: str) -> str:
     return f"damaged {name}: {detail}"
 
 
-def _heif_available() -> bool:
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        return False
-    if "HEIF" not in Image.OPEN:
-        register_heif_opener()
-    return True
-
-
 def _allow(max_pixels: int) -> None:
     """Raise Pillow's own limit to the user's; it stays raised: a later crop of an allowed picture is no bomb."""
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
@@ -247,30 +291,14 @@ def _bomb(error: Image.DecompressionBombError, data: bytes, facts: FileFacts, ma
     return _UnreadableError(f"{described} is over the limit of {max_pixels}; raise --max-pixels", facts)
 
 
-_lock = threading.Lock()
-_inside = 0
-_catcher: warnings.catch_warnings | None = None
+_PILLOW = r"PIL\."
 
 
-@contextmanager
-def no_warnings() -> Iterator[None]:
+def quiet_pillow() -> None:
     """Pillow warns of bombs, odd EXIF and odd animations; whatever matters is in the record's reason.
 
-    Warning filters belong to the whole process and threads overlap here, so the first to enter sets them and the last
-    to leave restores them.
+    A standing filter for Pillow's own modules: filters belong to the whole process, and one that is set and taken away
+    by overlapping threads is taken away from under another.
     """
-    global _inside, _catcher
-    with _lock:
-        if _inside == 0:
-            _catcher = warnings.catch_warnings()
-            _catcher.__enter__()
-            warnings.simplefilter("ignore")
-        _inside += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0 and _catcher is not None:
-                _catcher.__exit__(None, None, None)
-                _catcher = None
+    if not any(entry[3] is not None and getattr(entry[3], "pattern", "") == _PILLOW for entry in warnings.filters[:8]):
+        warnings.filterwarnings("ignore", module=_PILLOW)

@@ -82,7 +82,7 @@ def _strict(data: bytes, colours: str, size: tuple[int, int], factor: int) -> np
         data = mended
         end = _scan_bounds(data)[1]
     if not said.startswith(_DAMAGE):
-        if reason := unsupported(data):
+        if reason := unsupported_jpeg(data):
             raise JpegDamageError(reason)
         return None
     if "remature end" in said and unfinished and any(data[end - 8 : end]):  # not a file of zeros
@@ -168,7 +168,7 @@ def _every_scan_is_there(data: bytes) -> bool:
     return not any(missing.values())
 
 
-def unsupported(data: bytes) -> str:
+def unsupported_jpeg(data: bytes) -> str:
     """Why a sound JPEG cannot be read here, or ``""``."""
     for marker, _, body in _headers(data):
         if marker in _LOSSLESS:

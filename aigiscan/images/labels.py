@@ -1,245 +1,166 @@
-"""Labelled images from the folder layouts that exist in the wild, or from a manifest.
+"""Labelled images from a folder layout (:mod:`aigiscan.images.layouts`), a manifest, or folders named one by one.
 
-Layout A: ``.../<generator>/{0_real,1_fake}``, also ``<generator>/<class>/{0_real,1_fake}``,
-``<generator>/{train,val}/{nature,ai}`` and plain ``{real,fake}``. Layout B: ``real/`` beside one folder per generator.
+Whatever was read is told by :func:`what_was_found`: layouts can be mistaken, and a person must see it.
 """
 
 from __future__ import annotations
 
 import os
-from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from aigiscan.errors import InputError
-from aigiscan.images.find import walk
-from aigiscan.images.listing import Listing, one_of_each
-from aigiscan.images.manifest import manifest_columns, parse_label, parse_split, read_manifest
+from aigiscan.images.find import by_path, find_images, one_of_each
+from aigiscan.images.layouts import LAYOUTS, UnlabelledError, place_of, read_layout
+from aigiscan.images.manifest import Manifest, parse_split
+from aigiscan.images.names import Globs, seen_from
 from aigiscan.images.records import FAKE, REAL, ImageRecord
-
-LAYOUTS = """one of these layouts is needed:
-  ROOT/<generator>/{0_real,1_fake}/...           (or real|nature and fake|ai; also ROOT/<generator>/<class>/0_real)
-  ROOT/{train,val,test}/<generator>/{real,fake}/...
-  ROOT/{real,fake}/...                           (or ROOT/real/<source>/... and ROOT/fake/<generator>/...)
-  ROOT/real/... beside ROOT/<generator>/...      (one folder per generator)
-  ROOT/manifest.csv                              (path,label,generator,family,group,split,caption,source)"""
 
 MANIFEST_NAME = "manifest.csv"
 
 
-def find_labelled(path: str | os.PathLike[str]) -> list[ImageRecord]:
-    """As :func:`list_labelled`, all in memory."""
-    return list(list_labelled(path))
-
-
-def list_labelled(path: str | os.PathLike[str]) -> Listing:
+def find_labelled(
+    path: str | os.PathLike[str],
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    both: bool = True,
+    skipped: Counter[str] | None = None,
+) -> list[ImageRecord]:
     """Every labelled image of a folder or CSV manifest, sorted by the bytes of the path.
 
     A ``manifest.csv`` in the folder is used if it has the columns ``path`` and ``label``. Set in each record:
-    ``label``; ``generator`` ("" for photographs); ``source``, what is left out and weighted as one (the manifest's
-    column if it is filled; else of fakes the generator, of photographs the folder in which their ``0_real`` lies, else
-    the file's folder); ``split`` ("train", "val", "test" from
-    the manifest or a folder of that name, else ""); ``group`` (the manifest's; else, where every fake of a folder has a
-    photograph of the same name, that name, for the two are a pair; "" means a group of its own); ``family`` and
+    ``label``; ``generator`` ("" for photographs); ``source`` (the manifest's column, else of fakes the generator, of
+    photographs the folder in which their ``0_real`` lies, else the folder's name); ``split`` ("train", "val", "test"
+    from the manifest or a folder of that name, else ""); ``group`` (the manifest's; else, where every fake of a folder
+    has a photograph of the same name, that name, for the two are a pair; "" means a group of its own); ``family`` and
     ``caption`` from the manifest. Files that cannot be listed keep their ``error``.
 
-    InputError: nothing there, a layout that cannot be read, an image whose label is unknown, or one class alone.
-    Memory: the folders, and eight bytes for each image's name.
+    include, exclude, skipped: as :func:`aigiscan.images.find.find_images`. both: photographs alone, or fakes alone, are
+    an error.
+    UnlabelledError: nothing says what is what. InputError: nothing there, a layout that cannot be read, an image whose
+    label is unknown, or one class alone.
     """
     name = os.fspath(path)
     if not Path(name).exists():
         raise InputError(f"no such file or folder: {name}")
-    if not Path(name).is_dir():
-        records = _from_manifest(name)
-    elif _is_manifest(os.path.join(name, MANIFEST_NAME)):
-        records = _from_manifest(os.path.join(name, MANIFEST_NAME))
+    globs = Globs(include, exclude)
+    manifest = Manifest(name) if not Path(name).is_dir() else _manifest_in(name)
+    if manifest is not None:
+        records = _from_manifest(manifest, globs)
     else:
-        records = _from_folder(name)
+        records = read_layout(name, find_images([name], include=include, exclude=exclude, skipped=skipped))
     counts = Counter(record.label for record in records)
-    if not (counts[REAL] and counts[FAKE]):
+    if both and not (counts[REAL] and counts[FAKE]):
         missing = "photographs" if not counts[REAL] else "AI-generated images"
         raise InputError(f"{name} has no {missing} ({counts[REAL]} real, {counts[FAKE]} fake); {LAYOUTS}")
     return records
 
 
-def _is_manifest(path: str) -> bool:
-    return Path(path).is_file() and {"path", "label"} <= set(manifest_columns(path))
+def label_folders(
+    real: Sequence[str | os.PathLike[str]],
+    fake: Sequence[str | os.PathLike[str]],
+    *,
+    skipped: Counter[str] | None = None,
+) -> list[ImageRecord]:
+    """Labelled images from folders (or files, lists, manifests) of photographs and of AI-generated images.
+
+    A folder's own subfolders are the sources of photographs, or the generators of fakes; files that lie in it directly
+    have the folder's name. What a manifest says of family, group, split and caption is kept; its labels have to agree.
+    Sorted by the bytes of the path. Either may be empty. InputError: nothing found, the same file on both sides, or a
+    manifest that says otherwise.
+    """
+    found: dict[str, ImageRecord] = {}
+    for label, roots in ((REAL, real), (FAKE, fake)):
+        for root in [os.fspath(one) for one in roots]:
+            records = find_images([root], skipped=skipped)
+            if not records:
+                raise InputError(f"no image in {root}")
+            for record in records:
+                if record.label not in (None, label):
+                    raise InputError(f"{root} calls {record.path} the other label than it is given for")
+                other = found.setdefault(os.path.abspath(record.path), _of_folder(record, label, root))
+                if other.label != label:
+                    raise InputError(f"{record.path} is among the photographs and among the generated images")
+    return sorted(found.values(), key=by_path)
 
 
-def _from_manifest(path: str) -> Listing:
-    columns = manifest_columns(path)
-    if not {"path", "label"} <= set(columns):
-        raise InputError(
-            f"{path} has no columns 'path' and 'label' (found: {', '.join(columns) or 'nothing'}); {LAYOUTS}"
+def _of_folder(record: ImageRecord, label: int, root: str) -> ImageRecord:
+    inside = Path(seen_from(record.path, root)).parts[:-1] if Path(root).is_dir() else ()
+    named = next((part for part in inside if not parse_split(part)), "") or Path(os.path.abspath(root)).stem
+    split = record.split or next((s for s in map(parse_split, inside) if s), "")
+    generator = (record.generator or named) if label == FAKE else ""
+    return replace(record, label=label, generator=generator, source=record.source or generator or named, split=split)
+
+
+def what_was_found(records: Sequence[ImageRecord]) -> list[str]:
+    """What labelled images were read as, for a person: counts, generators, families, sources, splits, pairs."""
+    real = [record for record in records if record.label == REAL]
+    fake = [record for record in records if record.label == FAKE]
+    rest = len(records) - len(real) - len(fake)
+    unknown = f", {rest} without a label" if rest else ""
+    photographs = "1 photograph" if len(real) == 1 else f"{len(real)} photographs"
+    lines = [f"{len(records)} images: {photographs}, {len(fake)} AI-generated{unknown}"]
+    lines += _counted("photo source", Counter(r.source for r in real))
+    lines += _counted("generator", Counter(r.generator for r in fake))
+    for what, counts in (
+        ("family", Counter(r.family for r in fake if r.family)),
+        ("split", Counter(r.split for r in records if r.split)),
+    ):
+        lines += _counted(what, counts)
+    pairs = Counter(r.group for r in records if r.group)
+    if pairs:
+        lines.append(f"groups that stay on one side of a split: {len(pairs)}, of {sum(pairs.values())} images")
+    return lines
+
+
+def _counted(what: str, counts: Counter[str], most: int = 8) -> list[str]:
+    if not counts:
+        return []
+    shown = ", ".join(f"{name or '(none)'} {n}" for name, n in counts.most_common(most))
+    several = {"family": "families"}.get(what, f"{what}s") if len(counts) > 1 else what
+    return [f"{len(counts)} {several}: {shown}{', …' if len(counts) > most else ''}"]
+
+
+def _manifest_in(folder: str) -> Manifest | None:
+    path = os.path.join(folder, MANIFEST_NAME)
+    manifest = Manifest(path) if Path(path).is_file() else None
+    return manifest if manifest is not None and manifest.labelled else None
+
+
+def _from_manifest(manifest: Manifest, globs: Globs) -> list[ImageRecord]:
+    if not manifest.labelled:
+        raise UnlabelledError(
+            f"{manifest.path} has no columns 'path' and 'label' "
+            f"(found: {', '.join(manifest.columns) or 'nothing'}); {LAYOUTS}"
         )
-    folder = os.path.dirname(path)
-
-    def labelled() -> Iterator[ImageRecord]:
-        for record in read_manifest(path):
-            if record.label is None:
-                raise InputError(f"{path}: {record.path} has no label (real or fake)")
-            yield _with_source(record, Path(os.path.relpath(record.path, folder or ".")).parts)
-
-    return one_of_each(labelled(), str, last=True)
+    folder = os.path.dirname(manifest.path)
+    rows = list(manifest.records())
+    if rows and all(record.label is None for _, record in rows):
+        raise UnlabelledError(f"{manifest.path}: its column 'label' is empty; {LAYOUTS}")
+    found = []
+    for line, record in rows:
+        if record.label is None:
+            raise InputError(f"{manifest.path}, line {line}: {record.path} has no label (real or fake)")
+        seen = seen_from(record.path, folder)
+        if globs.keeps_listed(seen):
+            found.append(_with_source(record, Path(seen).parts))
+    return sorted(one_of_each(found), key=by_path)
 
 
 def _with_source(record: ImageRecord, parts: Sequence[str]) -> ImageRecord:
     """The record with its source, and its generator if the manifest leaves it out. parts: the path below the root."""
-    place = _place(parts[:-1])
-    above = place.above[-1] if place is not None and place.above else ""
+    place = place_of(parts[:-1])
+    above = place.above[-1] if place.label is not None and place.above else ""
     folder = parts[-2] if len(parts) > 1 else ""
     if record.label == FAKE:
         generator = record.generator or above or record.source or folder or "unknown"
         return replace(record, generator=generator, source=record.source or generator)
     return replace(record, generator="", source=record.source or above or folder or "real")
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a file lies in layout A: its label, the folders above and below the label's (no split names), its split."""
-
-    label: int
-    above: tuple[str, ...]
-    below: tuple[str, ...]
-    split: str
-
-
-def _place(folders: Sequence[str]) -> _Place | None:
-    """Read the folders between the root and a file; the innermost folder with a label name decides."""
-    for i in range(len(folders) - 1, -1, -1):
-        # Folders named 0, 1, photo or photos are as often anything else.
-        label = None if folders[i].lower() in _NOT_AS_FOLDERS else parse_label(folders[i])
-        if label is None:
-            continue
-        around = [*folders[:i], *folders[i + 1 :]]
-        splits = [parse_split(folder) for folder in around]
-        above, below = (tuple(f for f in part if not parse_split(f)) for part in (folders[:i], folders[i + 1 :]))
-        return _Place(label, above, below, next((s for s in splits if s), ""))
-    return None
-
-
-_NOT_AS_FOLDERS = frozenset(["0", "1", "photo", "photos"])
-
-
-class _Folders:
-    """What the folders of a tree say, each read once. root: as it was walked."""
-
-    def __init__(self, root: str, records: Iterable[ImageRecord]) -> None:
-        self._root = root
-        self._known: dict[str, tuple[tuple[str, ...], _Place | None]] = {}
-        for record in records:
-            self[record]
-
-    def __getitem__(self, record: ImageRecord) -> tuple[tuple[str, ...], _Place | None]:
-        """The folders between the root and the file, and what they say."""
-        folder = os.path.dirname(record.path)
-        if folder not in self._known:
-            parts = Path(os.path.relpath(record.path, self._root)).parts[:-1]
-            self._known[folder] = parts, _place(parts)
-        return self._known[folder]
-
-    def places(self) -> list[_Place]:
-        """All that say anything."""
-        return [place for _, place in self._known.values() if place is not None]
-
-
-def _from_folder(root: str) -> Listing:
-    records = Listing(walk(root))
-    if not records:
-        raise InputError(f"no images under {root}; {LAYOUTS}")
-    folders = _Folders(root, records)
-    labels = {place.label for place in folders.places()}
-    if not labels:
-        raise InputError(f"cannot tell the photographs of {root} from the generated images by its folders; {LAYOUTS}")
-
-    def labelled() -> Iterator[tuple[ImageRecord, str]]:
-        return _layout_a(records, folders) if FAKE in labels else _layout_b(records, folders, root)
-
-    return Listing(_pair(labelled))
-
-
-def _layout_a(records: Iterable[ImageRecord], folders: _Folders) -> Iterator[tuple[ImageRecord, str]]:
-    """Records of ``<generator>[/<class>]/{0_real,1_fake}``, each with the folder in which it may have a pair."""
-    classes = _folders_of_classes(folders.places())
-    for record in records:
-        _, place = folders[record]
-        if place is None:
-            if record.error:  # a folder that could not be listed: no one knows what is in it
-                yield record, ""
-                continue
-            raise InputError(f"{record.path} lies in no folder named real or fake; {LAYOUTS}")
-        above = place.above[:-1] if place.above[:-1] in classes else place.above
-        origin = above[-1] if above else place.below[0] if place.below else ""
-        generator = (origin or "unknown") if place.label == FAKE else ""
-        source = generator or origin or "real"
-        found = replace(record, label=place.label, generator=generator, source=source, split=place.split)
-        yield found, "/".join(place.above)
-
-
-def _folders_of_classes(places: Sequence[_Place]) -> set[tuple[str, ...]]:
-    """Folders whose subfolders are classes of one generator (``progan/car``), not generators (``wild/flux``).
-
-    The two look alike but for this: a class has its own photographs and its own fakes. A folder all of whose labelled
-    subfolders hold both is taken for a generator; the root never is, for its own name is not part of the data.
-    """
-    labels: dict[tuple[str, ...], set[int]] = defaultdict(set)
-    for place in places:
-        labels[place.above].add(place.label)
-    children: dict[tuple[str, ...], list[set[int]]] = defaultdict(list)
-    for above, found in labels.items():
-        children[above[:-1]].append(found)
-    return {folder for folder, kinds in children.items() if folder and all(len(kind) == 2 for kind in kinds)}
-
-
-def _layout_b(records: Iterable[ImageRecord], folders: _Folders, root: str) -> Iterator[tuple[ImageRecord, str]]:
-    """As :func:`_layout_a` for ``real/`` beside one folder per generator, below a split folder if there is one."""
-    for record in records:
-        around, _ = folders[record]
-        split = parse_split(around[0]) if around else ""
-        below = around[1:] if split else around
-        if not below:
-            if record.error:
-                yield record, ""
-                continue
-            raise InputError(f"{record.path} lies beside the folders, in none of them; {LAYOUTS}")
-        place = _place(below)
-        if place is not None and parse_label(below[0]) is None:
-            raise InputError(f"{root} has photographs alone, in folders such as {'/'.join(below[:2])}; {LAYOUTS}")
-        if place is not None:
-            source = below[1] if len(below) > 1 else below[0]
-            yield replace(record, label=REAL, source=source, split=split or place.split), ""
-        else:
-            inner = next((s for s in map(parse_split, below[1:]) if s), "")
-            yield replace(record, label=FAKE, generator=below[0], source=below[0], split=split or inner), ""
-
-
-def _pair(labelled: Callable[[], Iterator[tuple[ImageRecord, str]]]) -> Iterator[ImageRecord]:
-    """Give a fake and the photograph of the same name one group, where every fake of the folder has such a partner.
-
-    labelled: gives the records as often as it is asked, each with the folder in which its partner would be.
-    """
-    names: dict[str, tuple[array[int], array[int]]] = defaultdict(lambda: (array("q"), array("q")))
-    for record, folder in labelled():
-        if record.label is not None:
-            # Python's own 64-bit hash: among a billion names two would meet with a chance of 3 %
-            names[folder][record.label].append(hash(Path(record.path).stem))
-    fakes = {}
-    for folder, stems in names.items():
-        real, fake = (np.unique(np.frombuffer(one, np.int64)) for one in stems)
-        if len(fake) and np.isin(fake, real).all():
-            fakes[folder] = fake
-    names.clear()
-    for record, folder in labelled():
-        if record.label is not None and folder in fakes:
-            stem = Path(record.path).stem
-            i = int(np.searchsorted(fakes[folder], hash(stem)))
-            if i < len(fakes[folder]) and fakes[folder][i] == hash(stem):
-                record = replace(record, group=f"{folder}/{stem}" if folder else stem)
-        yield record
 
 
 def split_by_group(

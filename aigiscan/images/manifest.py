@@ -1,26 +1,36 @@
 """CSV manifests: one row per image, what is known of it beside its path.
 
 Columns by name, in any order, ``path`` alone being needed:
-``path,label,generator,family,group,split,caption,source,twin``. Paths are relative to the manifest's folder.
+``path,label,generator,family,group,split,caption,source,twin``. Paths are relative to the manifest's folder. Commas,
+semicolons or tabs; UTF-8, or UTF-16 with a byte order mark, as spreadsheets write them.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import os
-from array import array
 from collections.abc import Iterator
-
-import numpy as np
+from dataclasses import fields, replace
 
 from aigiscan.errors import InputError
-from aigiscan.files import reason
+from aigiscan.images.lists import read_text
+from aigiscan.images.names import on_disk
 from aigiscan.images.records import FAKE, REAL, ImageRecord
 
-#: how data sets write the two labels, as folder names and in manifests (compared in lower case)
-REAL_NAMES = frozenset(["real", "0_real", "nature", "0", "reals", "photo", "photos"])
-FAKE_NAMES = frozenset(["fake", "1_fake", "ai", "1", "fakes", "generated", "synthetic"])
-
+MANIFEST_EXTENSIONS = frozenset([".csv", ".tsv"])
+#: how data sets write the two labels, as folder names and in manifests (compared in lower case, ``-`` and spaces as _)
+# fmt: off
+REAL_NAMES = frozenset([
+    "real", "0_real", "reals", "real_images", "real_image", "nature", "natural", "0", "0.0", "false", "photo", "photos",
+    "photograph", "photographs", "human", "original", "originals", "authentic", "genuine", "not_ai", "non_ai",
+])
+FAKE_NAMES = frozenset([
+    "fake", "1_fake", "fakes", "fake_images", "fake_image", "ai", "1", "1.0", "true", "generated", "ai_generated",
+    "generated_images", "ai_images", "aigc", "synthetic", "synthetic_images",
+])
+# fmt: on
+_LABELS = "use real or fake, 0 or 1, nature or ai, human or ai"
 _SPLITS = {
     "train": "train",
     "training": "train",
@@ -34,7 +44,7 @@ _SPLITS = {
 
 def parse_label(text: str) -> int | None:
     """0 real, 1 fake, None if it is neither."""
-    name = text.strip().lower()
+    name = text.strip().lower().replace("-", "_").replace(" ", "_")
     if name in REAL_NAMES:
         return REAL
     return FAKE if name in FAKE_NAMES else None
@@ -45,93 +55,78 @@ def parse_split(text: str) -> str:
     return _SPLITS.get(text.strip().lower(), "")
 
 
-def manifest_columns(path: str) -> list[str]:
-    """The header of a CSV file, in lower case; InputError if it cannot be read as one."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            return [name.strip().lower() for name in next(csv.reader(file), [])]
-    except (OSError, csv.Error) as error:
-        raise InputError(f"cannot read the manifest {path}: {_why(error)}") from error
+class Manifest:
+    """A manifest's text. columns: its header in lower case. InputError: it cannot be read, or is no text."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._text = read_text(path, "manifest")
+        header = self._text.split("\n", 1)[0]
+        # that of the three which makes most of the header
+        self._separator = max(",;\t", key=header.count)
+        self.columns = [name.strip().lower() for name in next(self._rows(), (1, []))[1]]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it has a column for labels."""
+        return {"path", "label"} <= set(self.columns)
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        reader = csv.reader(io.StringIO(self._text, newline=""), delimiter=self._separator)
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise InputError(f"{self.path}, line {reader.line_num}: {error}") from error
+
+    def records(self) -> Iterator[tuple[int, ImageRecord]]:
+        """Line and record of each row; a file that is not there gets ``error``.
+
+        InputError: no ``path`` column, a label that is neither, a row with too many fields, a NUL, or the same path
+        with two labels.
+        """
+        if "path" not in self.columns:
+            raise InputError(
+                f"{self.path} has no column 'path' (found: {', '.join(self.columns) or 'nothing'}); "
+                "a manifest starts with a line such as path,label,generator,family,group,split,caption"
+            )
+        folder = os.path.dirname(self.path)
+        labels: dict[str, int | None] = {}
+        rows = self._rows()
+        next(rows)
+        for line, row in rows:
+            if not any(field.strip() for field in row):
+                continue
+            where = f"{self.path}, line {line}"
+            if len(row) > len(self.columns):
+                raise InputError(f"{where}: {len(row)} fields under {len(self.columns)} columns; quote commas")
+            record = _record(dict(zip(self.columns, row, strict=False)), folder, where)
+            if labels.setdefault(os.path.normpath(record.path), record.label) != record.label:
+                raise InputError(f"{where}: the same path was given the other label before")
+            yield line, record
 
 
 def read_manifest(path: str) -> Iterator[ImageRecord]:
-    """The rows of a manifest in its order; a file that is not there gets ``error``.
-
-    InputError: no ``path`` column, a label that is neither, a row with too many fields, text that is not CSV, or the
-    same path with two labels.
-    """
-    header = manifest_columns(path)
-    if "path" not in header:
-        raise InputError(
-            f"{path} has no column 'path' (found: {', '.join(header) or 'nothing'}); "
-            "a manifest starts with a line such as path,label,generator,family,group,split,caption"
-        )
-    # Eight bytes a row, not the path: Python's own hash, of which two paths that share it are looked at again.
-    hashes, labels = array("q"), array("b")
-    for record, _ in _records(path, header):
-        hashes.append(hash(record.path))
-        labels.append(-1 if record.label is None else record.label)
-        yield record
-    suspects = _with_two_labels(np.frombuffer(hashes, np.int64), np.frombuffer(labels, np.int8))
-    if suspects:
-        _check_labels(path, header, suspects)
+    """The rows of a manifest in its order; see :meth:`Manifest.records` for the errors."""
+    return (record for _, record in Manifest(path).records())
 
 
-def _records(path: str, header: list[str]) -> Iterator[tuple[ImageRecord, str]]:
-    """Each row's record, and where the row is."""
-    folder = os.path.dirname(path)
-    try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.reader(file)
-            next(reader)
-            for fields in reader:
-                if not any(field.strip() for field in fields):
-                    continue
-                where = f"{path}, line {reader.line_num}"
-                if len(fields) > len(header):
-                    raise InputError(f"{where}: {len(fields)} fields under {len(header)} columns; quote commas")
-                yield _record(dict(zip(header, fields, strict=False)), folder, where), where
-    except (OSError, csv.Error) as error:
-        raise InputError(f"cannot read the manifest {path}: {_why(error)}") from error
-
-
-def _with_two_labels(hashes: np.ndarray, labels: np.ndarray) -> set[int]:
-    order = np.argsort(hashes, kind="stable")
-    hashes, labels = hashes[order], labels[order]
-    different = (hashes[1:] == hashes[:-1]) & (labels[1:] != labels[:-1])
-    return set(hashes[1:][different].tolist())
-
-
-def _check_labels(path: str, header: list[str], suspects: set[int]) -> None:
-    given: dict[str, int | None] = {}
-    for record, where in _records(path, header):
-        if hash(record.path) in suspects and given.setdefault(record.path, record.label) != record.label:
-            raise InputError(f"{where}: the same path was given the other label before")
+_TEXTS = [field.name for field in fields(ImageRecord) if field.name not in ("path", "label", "error", "objects")]
 
 
 def _record(row: dict[str, str], folder: str, where: str) -> ImageRecord:
+    for column, value in row.items():
+        if "\0" in value:
+            raise InputError(f"{where}: a NUL character in column {column!r}")
     name = row["path"]
     if not name.strip():
         raise InputError(f"{where}: empty path")
     text = row.get("label", "").strip()
     label = parse_label(text)
     if text and label is None:
-        raise InputError(f"{where}: label {text!r} is neither real nor fake (use real/fake, 0/1 or nature/ai)")
-    path = os.path.join(folder, name)
-    split = row.get("split", "").strip()
-    return ImageRecord(
-        path=path,
-        label=label,
-        generator=row.get("generator", "").strip(),
-        family=row.get("family", "").strip(),
-        group=row.get("group", "").strip(),
-        split=parse_split(split) or split,
-        caption=row.get("caption", "").strip(),
-        source=row.get("source", "").strip(),
-        twin=os.path.join(folder, row["twin"]) if row.get("twin", "").strip() else "",
-        error="" if "\0" in path or os.path.lexists(path) else "no such file",
-    )
-
-
-def _why(error: Exception) -> str:
-    return reason(error) if isinstance(error, OSError) else str(error)
+        raise InputError(f"{where}: label {text!r} is neither real nor fake ({_LABELS})")
+    path = on_disk(os.path.join(folder, name))
+    texts = {column: row.get(column, "").strip() for column in _TEXTS}
+    record = ImageRecord(path, label, error="" if os.path.lexists(path) else "no such file", **texts)
+    twin = on_disk(os.path.join(folder, record.twin)) if record.twin else ""
+    return replace(record, split=parse_split(record.split) or record.split, twin=twin)

@@ -10,7 +10,7 @@ from functools import partial
 
 from PIL import Image
 
-from aigiscan.images.decode import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode, no_warnings
+from aigiscan.images.decode import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode, quiet_pillow
 from aigiscan.images.equalize import Equalization, jpeg_bytes
 from aigiscan.images.records import FileFacts, ImageRecord
 
@@ -70,7 +70,8 @@ def _measure(
 def jpeg_tables(path: str) -> tuple[int, ...]:
     """The 128 quantisation steps of a JPEG file (luma, then chroma; zeros for a grey image); empty if unreadable."""
     try:
-        with no_warnings(), Image.open(path, formats=("JPEG",)) as image:
+        quiet_pillow()
+        with Image.open(path, formats=("JPEG",)) as image:
             tables = getattr(image, "quantization", {})
     # The file was decoded a moment ago; if it has changed since, its tables are unknown and nothing else.
     except (OSError, SyntaxError, ValueError):

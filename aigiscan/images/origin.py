@@ -11,7 +11,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from aigiscan.files import file_sha256, reason
-from aigiscan.images.decode import decode, no_warnings
+from aigiscan.images.decode import decode, quiet_pillow
 from aigiscan.images.records import DecodedImage, FileFacts, ImageRecord
 from aigiscan.provenance import ProvenanceReader, one_line
 from aigiscan.provenance.claims import to_json
@@ -58,7 +58,8 @@ def _header(file: BinaryIO) -> tuple[int, int, str]:
     """Width, height and format as the header says, (0, 0, "") for what Pillow does not know."""
     file.seek(0)
     try:
-        with no_warnings(), Image.open(file) as image:
+        quiet_pillow()
+        with Image.open(file) as image:
             return image.width, image.height, image.format or ""
     # Pillow's readers raise whatever odd bytes lead them into; the claims are there all the same.
     except Exception:

@@ -8,8 +8,7 @@ import os
 HEAD_BYTES = 32
 
 # fmt: off
-#: names that are looked at even if their content says nothing (the decoder then reports why they cannot be read)
-IMAGE_EXTENSIONS = frozenset([
+_READABLE = frozenset([
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
     ".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm",
 ])
@@ -19,6 +18,9 @@ RAW_EXTENSIONS = frozenset([
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw",
     ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 ])
+#: names that are looked at even if their content says nothing (the decoder then reports why they cannot be read); also
+#: photographs that are read with an extra package, or not at all; they are rows of a report all the same
+IMAGE_EXTENSIONS = _READABLE | RAW_EXTENSIONS | frozenset([".jxl", ".jxr", ".wdp", ".psd", ".psb", ".exr", ".hdr"])
 # fmt: on
 
 _HEIF_BRANDS = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"])
@@ -50,7 +52,9 @@ def sniff(head: bytes) -> str:
         return _iso_format(head)
     if head.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")):
         return "JPEG2000"
-    return ""
+    if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")):
+        return "JXL"
+    return "PSD" if head.startswith(b"8BPS\0") else ""
 
 
 def _iso_format(head: bytes) -> str:
@@ -61,4 +65,6 @@ def _iso_format(head: bytes) -> str:
         return "AVIF"
     if any(brand in _HEIF_BRANDS for brand in brands):
         return "HEIF"
+    if brands[0] == b"crx ":
+        return "CR3"
     return ""

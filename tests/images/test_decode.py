@@ -15,7 +15,8 @@ import pytest
 from bad_files import BadFiles, encoded, jpeg_with_size, photo, png_of, rotated_jpeg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
+from PIL.PngImagePlugin import PngInfo
 
 from aigiscan.images.decode import decode
 from aigiscan.images.find import find_images
@@ -297,9 +298,92 @@ def test_mpo_gives_its_first_picture(tmp_path: Path) -> None:
     assert np.abs(np.asarray(result.pixels, float) - np.asarray(photo(seed=0), float)).mean() < 12
 
 
-def test_camera_raw_is_refused_rather_than_its_thumbnail_judged(tmp_path: Path) -> None:
-    assert decode_bytes(tmp_path, FILES["TIFF"], "IMG_1.DNG").error == "camera raw file; develop it to JPEG or TIFF"
+def test_camera_raw_is_developed_or_named_and_its_thumbnail_never_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Bayer mosaic whose red, green and blue halves are known, as the smallest DNG that LibRaw takes."""
+    data = dng(red=40_000, green=20_000, blue=5_000)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "rawpy", None)  # as if it were not installed
+        refused = decode_bytes(tmp_path, data, "IMG_1.DNG")
+        assert refused.error == "camera raw file; develop it to JPEG or TIFF, or pip install 'aigiscan[raw]'"
+        assert decode_bytes(tmp_path, b"FUJIFILMCCD-RAW" + b"\0" * 99, "x.RAF").error.startswith("camera raw file")
+    pytest.importorskip("rawpy")
+    result = decode_bytes(tmp_path, data, "IMG_1.DNG")
+    assert result.pixels is not None, result.error
+    assert (result.facts.format, result.facts.width, result.facts.height) == ("RAW", 64, 48)
+    red, green, blue = np.asarray(result.pixels, float)[10:-10, 10:-10].mean((0, 1))
+    assert red > 2 * max(green, blue)  # the matrix of this camera does not keep the order of the other two
+    assert "over the limit" in decode_bytes(tmp_path, data, "IMG_1.DNG", max_pixels=1000).error
+    unknown = decode_bytes(tmp_path, FILES["TIFF"], "IMG_1.NEF")
+    assert unknown.error == "camera raw file of an unknown kind; develop it to JPEG or TIFF"
     assert decode_bytes(tmp_path, FILES["TIFF"], "IMG_1.tif").pixels is not None
+
+
+def dng(red: int, green: int, blue: int) -> bytes:
+    mosaic = np.full((48, 64), green, dtype="<u2")
+    mosaic[::2, ::2], mosaic[1::2, 1::2] = red, blue
+    mosaic = (mosaic * np.linspace(0.05, 1, 64)).astype("<u2")  # from dark to light, as exposure is set by the lightest
+    tags = {
+        254: 0, 256: 64, 257: 48, 258: 16, 259: 1, 262: 32803, 271: "Maker", 272: "Model", 273: 0, 277: 1, 278: 48,
+        279: mosaic.nbytes, 33421: (2, 2), 33422: bytes([0, 1, 1, 2]), 50706: bytes([1, 4, 0, 0]), 50708: "Model",
+        50717: 65535,
+        50721: tuple(TiffImagePlugin.IFDRational(v, 100) for v in (100, 0, 0, 0, 100, 0, 0, 0, 100)),
+        50728: (1, 1, 1), 50778: 21,
+    }  # fmt: skip
+    kinds = {
+        254: 4,
+        256: 4,
+        257: 4,
+        273: 4,
+        278: 4,
+        279: 4,
+        33421: 3,
+        33422: 1,
+        50706: 1,
+        50717: 3,
+        50721: 10,
+        50778: 3,
+    }
+    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\x08\0\0\0")
+    for tag, value in tags.items():
+        directory.tagtype[tag] = kinds.get(tag, 2 if isinstance(value, str) else 3)
+        directory[tag] = value
+    return b"II*\0\x08\0\0\0" + directory.tobytes(8) + mosaic.tobytes()
+
+
+def test_jpeg_xl_is_read_or_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_jxl", None)
+        refused = decode_bytes(tmp_path, b"\xff\x0a" + b"\0" * 90, "x.jxl")
+    assert refused.error == "JPEG XL image; reading it needs pip install 'aigiscan[jxl]'"
+    pytest.importorskip("pillow_jxl")
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    data = encoded(photo(64, 48), "JXL", quality=95)
+    result = decode_bytes(tmp_path, data, "x.jxl")
+    assert result.pixels is not None, result.error
+    assert np.abs(np.asarray(result.pixels, int) - np.asarray(photo(64, 48), int)).mean() < 6
+    assert decode_bytes(tmp_path, data[: len(data) // 2], "x.jxl").error
+
+
+def test_photoshop_files_are_named(tmp_path: Path) -> None:
+    assert decode_bytes(tmp_path, b"8BPS\0\1" + b"\0" * 90).error == "Photoshop file; export it to JPEG or TIFF"
+
+
+def test_large_texts_and_profiles_do_not_hide_a_png(tmp_path: Path) -> None:
+    info = PngInfo()
+    info.add_text("parameters", "a dog\nSteps: 20, Sampler: Euler, Seed: 1\n" + "x" * 3_000_000, zip=True)
+    info.add_itxt("workflow", "{" + " " * 2_000_000 + "}", zip=True)
+    for options in ({"pnginfo": info}, {"icc_profile": b"p" * 2_000_000}, {"pnginfo": info, "icc_profile": b"p" * 999}):
+        data = encoded(photo(), "PNG", **options)
+        with pytest.raises(ValueError, match="MAX_TEXT_CHUNK"):
+            Image.open(io.BytesIO(data)).load()
+        result = decode_bytes(tmp_path, data)
+        assert result.pixels is not None, result.error
+        assert result.pixels.tobytes() == photo().tobytes()
+        assert bool(result.facts.provenance) == ("pnginfo" in options), result.facts.provenance
+        assert decode_bytes(tmp_path, data[:-300]).error == "truncated PNG"
 
 
 def test_text_that_begins_like_a_format_is_no_image(tmp_path: Path) -> None:
@@ -324,6 +408,7 @@ def test_postscript_is_never_run(tmp_path: Path) -> None:
 
 
 def test_threads_leave_the_warning_filters_as_they_were(bad_files: BadFiles) -> None:
+    decode(ImageRecord("nothing"))  # the standing filter for Pillow's own modules
     before = list(warnings.filters)
     records = list(find_images([bad_files.folder]))
     with ThreadPoolExecutor(8) as pool:

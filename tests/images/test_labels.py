@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigiscan.errors import InputError
-from aigiscan.images.labels import find_labelled, split_by_group
+from aigiscan.images.labels import find_labelled, label_folders, split_by_group, what_was_found
+from aigiscan.images.layouts import UnlabelledError
 from aigiscan.images.records import FAKE, REAL, ImageRecord
 
 PNG = encoded(photo(8, 8), "PNG")
@@ -142,7 +143,7 @@ def test_a_manifest_without_labels_is_not_taken_for_one(tmp_path: Path) -> None:
         (["sd/a.png", "gan/b.png"], "cannot tell"),
         (["real/a.png"], "no AI-generated images"),
         (["g/1_fake/a.png"], "no photographs"),
-        (["a/0_real/a.png", "b/0_real/b.png"], "photographs alone"),
+        (["a/0_real/a.png", "b/0_real/b.png"], "no AI-generated images"),
         (["real/a.png", "fake/b.png", "other/c.png"], "lies in no folder named real or fake"),
         (["real/a.png", "sd/b.png", "c.png"], "lies beside the folders"),
     ],
@@ -159,8 +160,132 @@ def test_missing_and_unlabelled(tmp_path: Path) -> None:
         find_labelled(tmp_path / "nowhere")
     plant(tmp_path, "a.png")
     (tmp_path / "manifest.csv").write_text("path,label\na.png,\n")
-    with pytest.raises(InputError, match=r"a\.png has no label"):
+    with pytest.raises(UnlabelledError, match="'label' is empty"):
         find_labelled(tmp_path)
+    (tmp_path / "manifest.csv").write_text("path,label\nb.png,real\na.png,\n")
+    with pytest.raises(InputError, match=r"line 3: .*a\.png has no label"):
+        find_labelled(tmp_path)
+
+
+def test_genimage_given_too_high_keeps_its_generators(tmp_path: Path) -> None:
+    names = [
+        f"GenImage/{generator}/imagenet_ai_{number}/{split}/{label}/{label}.png"
+        for number, generator in enumerate(("ADM", "BigGAN", "wukong"))
+        for split in ("train", "val")
+        for label in ("ai", "nature")
+    ]
+    for root in (plant(tmp_path / "up", *names), tmp_path / "up" / "GenImage"):
+        found = find_labelled(root)
+        assert {r.generator for r in found if r.label == FAKE} == {"ADM", "BigGAN", "wukong"}
+        assert {r.source for r in found if r.label == REAL} == {"ADM", "BigGAN", "wukong"}
+        assert {r.split for r in found} == {"train", "val"}
+    short = [
+        f"data/GenImage/{g}/{s}/{x}/1.png" for g in ("sdv5", "adm") for s in ("train", "val") for x in ("ai", "nature")
+    ]
+    assert {r.generator for r in find_labelled(plant(tmp_path / "short", *short)) if r.label == FAKE} == {"sdv5", "adm"}
+
+
+def test_a_collection_of_generators_is_not_taken_for_one_with_classes(tmp_path: Path) -> None:
+    names = [f"CNNSpot/{g}/{x}/1.png" for g in ("stylegan", "biggan", "crn") for x in ("0_real", "1_fake")]
+    found = find_labelled(plant(tmp_path, *names))
+    assert {r.generator for r in found if r.label == FAKE} == {"stylegan", "biggan", "crn"}
+
+
+def test_forensynths_classes_are_not_generators(tmp_path: Path) -> None:
+    classes = ("airplane", "cat", "train")
+    names = [f"train/{c}/{x}/1.png" for c in classes for x in ("0_real", "1_fake")]
+    for root in (plant(tmp_path / "progan", *names), plant(tmp_path / "up", *(f"progan/{n}" for n in names))):
+        found = find_labelled(root)
+        assert {(r.generator, r.split) for r in found if r.label == FAKE} == {("progan", "train")}
+    # in the test set a class called train is no split
+    names = [f"progan/{c}/{x}/1.png" for c in classes for x in ("0_real", "1_fake")]
+    found = find_labelled(plant(tmp_path / "test", *names))
+    assert {(r.generator, r.split) for r in found if r.label == FAKE} == {("progan", "")}
+
+
+def test_diffusion_forensics(tmp_path: Path) -> None:
+    plant(
+        tmp_path,
+        *(f"images/{s}/lsun_bedroom/{g}/1.png" for s in ("train", "test") for g in ("real", "adm", "ddpm")),
+        *(f"images/test/imagenet/{g}/n01/1.png" for g in ("real", "sdv1")),
+    )
+    found = facts(tmp_path)
+    assert found["images/train/lsun_bedroom/adm/1.png"] == (FAKE, "adm", "adm", "train")
+    assert found["images/test/lsun_bedroom/real/1.png"] == (REAL, "", "lsun_bedroom", "test")
+    assert found["images/test/imagenet/sdv1/n01/1.png"] == (FAKE, "sdv1", "sdv1", "test")
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ("real", "fake"),
+    [("0.0", "1.0"), ("FALSE", "TRUE"), ("human", "AI"), ("original", "ai-generated"), ("Real Images", "fake_images")],
+)
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_spellings_of_manifests(tmp_path: Path, real: str, fake: str, separator: str) -> None:
+    plant(tmp_path, "a.png", "b.png")
+    rows = [("path", "label", "generator"), ("a.png", real, ""), ("b.png", fake, 'sd, "one"')]
+    text = "\n".join(separator.join(f'"{cell}"'.replace('"one"', '""one""') for cell in row) for row in rows)
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (tmp_path / "list.csv").write_text(text, encoding=encoding)
+        found = find_labelled(tmp_path / "list.csv")
+        assert [(r.label, r.generator) for r in found] == [(REAL, ""), (FAKE, 'sd, "one"')]
+
+
+@pytest.mark.parametrize("names", [("human", "ai"), ("real_images", "fake_images"), ("original", "AI_generated")])
+def test_spellings_of_folders(tmp_path: Path, names: tuple[str, str]) -> None:
+    plant(tmp_path, f"{names[0]}/a.png", f"{names[1]}/b.png")
+    assert [r.label for r in find_labelled(tmp_path)] == [REAL if n == names[0] else FAKE for n in sorted(names)]
+
+
+def test_a_class_called_human_is_no_label_below_a_clear_one(tmp_path: Path) -> None:
+    plant(tmp_path, "gan/1_fake/human/a.png", "gan/0_real/human/b.png")
+    assert [r.label for r in find_labelled(tmp_path)] == [REAL, FAKE]
+
+
+def test_one_side_alone_for_a_finished_detector(tmp_path: Path) -> None:
+    plant(tmp_path, "g/1_fake/a.png")
+    assert [r.label for r in find_labelled(tmp_path, both=False)] == [FAKE]
+    plant(tmp_path / "photos", "cam/0_real/a.png")
+    assert [(r.label, r.source) for r in find_labelled(tmp_path / "photos", both=False)] == [(REAL, "cam")]
+
+
+def test_include_finds_rows_of_a_manifest_however_they_are_spelled(tmp_path: Path) -> None:
+    plant(tmp_path, "x/a.png", "b.png", "c.webp")
+    (tmp_path / "manifest.csv").write_text("path,label\n./x/a.png,real\nx/../b.png,fake\n./c.webp,fake\n")
+    assert len(find_labelled(tmp_path, include=["*.png"])) == 2
+    assert len(find_labelled(tmp_path, include=["x/*.png"], both=False)) == 1
+    assert len(find_labelled(tmp_path, exclude=["x"], both=False)) == 2
+
+
+def test_folders_named_one_by_one(tmp_path: Path) -> None:
+    plant(tmp_path / "mine", "a.jpg", "phone/b.jpg", "train/phone/c.jpg")
+    plant(tmp_path / "made", "sd/a.png", "flux/1/b.png", "c.png")
+    found = label_folders([tmp_path / "mine"], [tmp_path / "made"])
+    assert {str(Path(r.path).relative_to(tmp_path)): (r.label, r.generator, r.source, r.split) for r in found} == {
+        "mine/a.jpg": (REAL, "", "mine", ""),
+        "mine/phone/b.jpg": (REAL, "", "phone", ""),
+        "mine/train/phone/c.jpg": (REAL, "", "phone", "train"),
+        "made/sd/a.png": (FAKE, "sd", "sd", ""),
+        "made/flux/1/b.png": (FAKE, "flux", "flux", ""),
+        "made/c.png": (FAKE, "made", "made", ""),
+    }
+    assert [r.path for r in found] == sorted(r.path for r in found)
+    assert len(label_folders([], [tmp_path / "made"])) == 3
+    with pytest.raises(InputError, match="among the photographs and among the generated"):
+        label_folders([tmp_path / "mine"], [tmp_path])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no image in"):
+        label_folders([tmp_path / "mine"], [tmp_path / "empty"])
+
+
+def test_what_was_found_is_told(tmp_path: Path) -> None:
+    plant(tmp_path, "train/sd/fake/1.png", "train/sd/real/1.png", "test/flux/fake/a.png", "test/flux/fake/b.png")
+    lines = what_was_found(find_labelled(tmp_path))
+    assert lines[0] == "4 images: 1 photograph, 3 AI-generated"
+    assert "1 photo source: sd 1" in lines
+    assert "2 generators: flux 2, sd 1" in lines
+    assert "2 splits: test 2, train 2" in lines
+    assert "groups that stay on one side of a split: 1, of 2 images" in lines
 
 
 @given(
