@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import ImageRecord
 from aigiscan.runner import Encoded, run, run_batches
 from aigiscan.store import StoreWriter
-from aigiscan.store.shards import ShardReport, read_shard, write_shard
+from aigiscan.store.shards import read_shard, write_shard
 
 # Batches per slice that a cluster's worker takes: what a lost worker loses, and what it keeps in memory.
 _BATCHES_PER_SLICE = 16
@@ -27,7 +28,8 @@ _SHOWN_FAILURES = 10
 
 @dataclass(frozen=True, slots=True)
 class EmbedSettings:
-    """How to go through the images. equalization: as :meth:`Equalization.parse` reads it, "" none."""
+    """How to go through the images. equalization: as :meth:`Equalization.parse` reads it, "" none. prune_most: also if
+    more than half of the rows would go."""
 
     equalization: str = ""
     batch_size: int = 32
@@ -35,6 +37,7 @@ class EmbedSettings:
     max_pixels: int = DEFAULT_MAX_PIXELS
     resume: bool = True
     prune: bool = False
+    prune_most: bool = False
 
     def runner_options(self) -> dict[str, Any]:
         """The options of :func:`aigiscan.runner.run_batches`."""
@@ -50,14 +53,16 @@ class EmbedSettings:
 @dataclass(slots=True)
 class EmbedSummary:
     """What a run did: images encoded; rows that the store had (unchanged, or the same content under another name);
-    rows dropped because their file is gone; files that could not be judged, and the first ten of them, as (path,
-    reason): the store has them all."""
+    rows dropped because their file is gone, and all of which it is gone; files that could not be judged, those of them
+    whose row stays because no new bytes were read, and the first ten as (path, reason): the store has them all."""
 
     encoded: int = 0
     known: int = 0
     moved: int = 0
     pruned: int = 0
+    vanished: int = 0
     failed: int = 0
+    kept: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
 
     def note_failures(self, failures: Iterable[tuple[str, str]]) -> None:
@@ -88,10 +93,15 @@ def embed(
             summary.note_failures((row.record.path, row.error) for row in rows if row.channels is None)
             summary.moved += sum(row.reused for row in rows)
             summary.encoded += sum(row.channels is not None and not row.reused for row in rows)
-        if settings.prune:
-            summary.pruned = writer.prune()
+        _prune(writer, settings, summary)
+        summary.kept = writer.kept
     summary.known -= summary.encoded + summary.moved + summary.failed
     return summary
+
+
+def _prune(writer: StoreWriter, settings: EmbedSettings, summary: EmbedSummary) -> None:
+    if settings.prune:
+        summary.pruned, summary.vanished = writer.prune(1.0 if settings.prune_most else 0.5)
 
 
 def encode_batches(
@@ -147,14 +157,13 @@ def embed_with_dask(
 ) -> EmbedSummary:
     """As :func:`embed` on an existing Dask cluster whose workers see the same files under the same names.
 
-    scheduler: its address, ``tcp://HOST:8786``; timeout: seconds to wait for it. A slice
-    of a worker that dies is done again by another.
+    scheduler: its address, ``tcp://HOST:8786``; timeout: seconds to wait for it. Workers write parts; this process
+    alone writes the row table, each part as it comes. A slice of a worker that dies is done again by another.
     """
     try:
-        from distributed import Client
+        from distributed import Client, as_completed
     except ImportError as error:
         raise MissingDependencyError("--backend dask needs: pip install 'aigiscan[dask]'") from error
-    import joblib
 
     settings = settings or EmbedSettings()
     summary = EmbedSummary()
@@ -167,35 +176,50 @@ def embed_with_dask(
             f"no Dask scheduler answers at {scheduler}: {error}; start one with 'dask scheduler'"
         ) from None
     with client, StoreWriter(store, fingerprint, specs, resume=settings.resume) as writer:
-        pending = list(writer.pending(_count(records, summary)))
         tasks = [
             SliceTask(
                 records=tuple(some),
                 folder=str(Path.cwd()),
-                target=str(target.absolute()),
+                target=str(writer.next_part().absolute()),
                 fingerprint=json.dumps(fingerprint),
                 heads=CHANNEL_HEADS in specs,
                 device=encoder.options.device,
                 settings=settings,
             )
-            for some, target in writer.slices(pending, _BATCHES_PER_SLICE * settings.batch_size)
+            for some in _slices(_unknown(_count(records, summary), writer, summary), settings)
         ]
-        with joblib.parallel_config(backend="dask"):
-            # one call per slice: joblib's own batching would hand the slices of a lost worker over all together
-            reports = joblib.Parallel(batch_size=1)(joblib.delayed(embed_slice)(task) for task in tasks)
-        for report in reports:
-            summary.encoded += report.rows
-            summary.note_failures(report.failures)
-        if settings.prune:
-            summary.pruned = writer.prune()
-    summary.known -= summary.encoded + summary.failed
+        futures = client.map(embed_slice, tasks, pure=False)
+        for future, (rows, failures) in as_completed(futures, with_results=True):
+            writer.adopt(Path(tasks[futures.index(future)].target))
+            summary.encoded += rows
+            summary.note_failures(failures)
+        _prune(writer, settings, summary)
+    summary.known -= summary.encoded + summary.moved + summary.failed
     return summary
 
 
-def embed_slice(task: SliceTask) -> ShardReport:
-    """The work of one worker: encode a slice and leave its part, unless it is there already."""
-    done = read_shard(Path(task.target))
-    if done is not None:
+def _unknown(records: Iterable[ImageRecord], writer: StoreWriter, summary: EmbedSummary) -> Iterator[ImageRecord]:
+    """Records whose content the store does not have either; the others take their rows at once."""
+    for record in writer.pending(records):
+        found = None if record.error else writer.cache.find(record)
+        if found is None:
+            yield record
+        else:
+            writer.append([Encoded(record, found[1], reused=True)])
+            summary.moved += 1
+
+
+def _slices(records: Iterable[ImageRecord], settings: EmbedSettings) -> Iterator[list[ImageRecord]]:
+    rest = iter(records)
+    while some := list(islice(rest, _BATCHES_PER_SLICE * settings.batch_size)):
+        yield some
+
+
+def embed_slice(task: SliceTask) -> tuple[int, list[tuple[str, str]]]:
+    """The work of one worker: encode a slice and leave its part, unless it is there already. Returns the number of
+    images, and failures (path, reason)."""
+    target = Path(task.target)
+    if done := read_shard(target):
         return done
     fingerprint = json.loads(task.fingerprint)
     encoder = _encoder(task.fingerprint, task.device, task.heads)
@@ -203,11 +227,14 @@ def embed_slice(task: SliceTask) -> ShardReport:
     different = compare_fingerprints(fingerprint, here)
     if different:
         raise EncoderError(f"a worker's encoder differs from the scheduler's: {'; '.join(different)}; install the same")
-    # The worker may run in another folder; the store keeps the names that the user gave.
+    # The worker may run in another folder; the store shows the names that the user gave.
     absolute = [replace(record, path=os.path.join(task.folder, record.path)) for record in task.records]
     rows = run(absolute, encoder, **task.settings.runner_options())
-    named = (replace(row, record=record) for record, row in zip(task.records, rows, strict=True))
-    return write_shard(Path(task.target), fingerprint, encoder.channels(), named)
+    named = ((row.record.path, replace(row, record=record)) for record, row in zip(task.records, rows, strict=True))
+    write_shard(target, fingerprint, encoder.channels(), named)
+    done = read_shard(target)
+    assert done is not None
+    return done
 
 
 @lru_cache(maxsize=1)

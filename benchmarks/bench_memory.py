@@ -60,8 +60,8 @@ def filled_cache(images: Path, cache: Path) -> Path:
     from aigiscan.embedding import store_fingerprint
     from aigiscan.images.find import find_images
     from aigiscan.images.records import FileFacts
+    from aigiscan.runner import Encoded
     from aigiscan.store import StoreWriter
-    from aigiscan.store.writer import StoredRow
 
     detector = Detector.load("builtin")
     encoder = detector.make_encoder(device="cpu")
@@ -72,7 +72,7 @@ def filled_cache(images: Path, cache: Path) -> Path:
             stat = Path(record.path).stat()
             facts = FileFacts(64, 64, "JPEG", stat.st_size, "0" * 64, stat.st_mtime_ns)
             channels = {k: rng.random(s.shape, np.float32).astype(s.dtype) for k, s in specs.items()}
-            writer.append([StoredRow(record, facts, channels)])
+            writer.append([Encoded(record, facts, channels)])
     return cache
 
 

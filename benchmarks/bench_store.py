@@ -22,8 +22,8 @@ from bench_memory import filled_cache, make_folder, peak
 
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.images.records import FileFacts, ImageRecord
+from aigiscan.runner import Encoded
 from aigiscan.store import EmbeddingStore, StoreWriter
-from aigiscan.store.writer import StoredRow
 
 LAYERS, HEADS, D_HEAD, JOINT = 24, 16, 64, 768
 Result = dict[str, object]
@@ -38,7 +38,7 @@ def write(path: Path, n: int, specs: dict[str, ChannelSpec]) -> float:
         for first in range(0, n, 64):
             writer.append(
                 [
-                    StoredRow(ImageRecord(f"photos/{i:07d}.jpg"), FileFacts(sha256=f"{i:064x}"), some[i % 64])
+                    Encoded(ImageRecord(f"photos/{i:07d}.jpg"), FileFacts(sha256=f"{i:064x}"), some[i % 64])
                     for i in range(first, min(n, first + 64))
                 ]
             )

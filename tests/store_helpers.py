@@ -30,13 +30,16 @@ def embed(
 ) -> FakeEncoder:
     """Bring the store up to date with the records; returns the encoder, which counts its batches."""
     encoder = encoder or FakeEncoder(HEADS)
-    fingerprint = {**encoder.fingerprint(), "equalization": ""}
-    with StoreWriter(store, fingerprint, encoder.channels(), **writer) as w:  # type: ignore[arg-type]
+    with writer_of(store, encoder, **writer) as w:
         for rows in run_batches(w.pending(records), encoder, batch_size=4, workers=0, cache=w.cache):
             w.append(rows)
         if prune:
             w.prune()
     return encoder
+
+
+def writer_of(store: Path, encoder: FakeEncoder, **options: object) -> StoreWriter:
+    return StoreWriter(store, {**encoder.fingerprint(), "equalization": ""}, encoder.channels(), **options)  # type: ignore[arg-type]
 
 
 def digest(path: Path) -> str:

@@ -56,6 +56,7 @@ def embed(
         True, "--resume/--no-resume", help="Keep what the store has; --no-resume makes it anew."
     ),
     prune: bool = typer.Option(False, "--prune", help="Drop the rows of files that no longer exist."),
+    yes: bool = typer.Option(False, "--yes", help="With --prune: also if that is more than half of the rows."),
     batch_size: int = typer.Option(32, "--batch-size", min=1, help="Images encoded at once."),
     workers: int | None = typer.Option(
         None, "--workers", min=0, help="Threads that read and decode files (default: by the number of cores)."
@@ -88,6 +89,7 @@ def embed(
         workers=workers,
         resume=resume,
         prune=prune,
+        prune_most=yes,
         **({"max_pixels": max_pixels} if max_pixels else {}),
     )
     records = _find(paths, include, exclude, unlabelled)
@@ -98,6 +100,11 @@ def embed(
     else:
         summary = embed_here(tracked, made, output, settings)
     _summarise(summary, made, output, time.perf_counter() - start)
+    if summary.vanished and not summary.pruned:
+        raise InputError(
+            f"--prune would drop {summary.vanished} rows of {output}, more than half (is a disk not there?); "
+            "give --yes if their files are gone for good"
+        )
 
 
 def _make_encoder(
@@ -171,6 +178,7 @@ def _summarise(summary: EmbedSummary, encoder: Encoder, output: Path, seconds: f
         "found again by content": summary.moved,
         "dropped": summary.pruned,
         "unreadable": summary.failed,
+        "of them kept as they were stored": summary.kept,
     }
     told = "".join(f", {n} {what}" for what, n in counts.items() if n)
     rate = (summary.encoded + summary.moved + summary.known) / max(seconds, 1e-9)

@@ -1,9 +1,8 @@
-"""Finished rows that wait for the next part."""
+"""Finished rows that wait to be written as a part."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +11,7 @@ from aigiscan.encoders.base import ChannelSpec
 from aigiscan.errors import StoreError
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store import layout
-from aigiscan.store.part import PartContent
+from aigiscan.store.table import to_values
 
 
 class EncodedRow(Protocol):
@@ -34,39 +33,36 @@ class EncodedRow(Protocol):
     def error(self) -> str:
         """The reason of a failure."""
 
-
-@dataclass(frozen=True, slots=True)
-class StoredRow:
-    """An :class:`EncodedRow` with its channels as they will be stored."""
-
-    record: ImageRecord
-    facts: FileFacts
-    channels: Mapping[str, np.ndarray] | None
-    error: str = ""
+    @property
+    def reused(self) -> bool:
+        """Whether the numbers come from the store itself."""
 
 
-class PartBuffer:
-    """Rows, failures and removals of the part to come; of one path the last entry counts."""
+class RowBuffer:
+    """Rows in the order they came; of one location the last counts (:class:`aigiscan.store.layout.Source`)."""
 
-    def __init__(self, specs: Mapping[str, ChannelSpec]) -> None:
-        self._specs = specs
-        self._entries: dict[bytes, StoredRow | None] = {}  # None: removed
+    def __init__(self, fingerprint: Mapping[str, Any], channels: Mapping[str, ChannelSpec]) -> None:
+        self.fingerprint, self.channels = fingerprint, channels
         self.bytes = 0
+        self._rows: dict[str, tuple[list[Any], dict[str, np.ndarray]]] = {}
+        self._failures: dict[str, tuple[str, ...]] = {}
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._rows)
 
-    def add(self, row: EncodedRow) -> None:
-        """Take a row or a failure; StoreError if its channels are not those of the store or do not fit its types."""
-        channels = None
-        if row.channels is not None:
-            channels = {name: self._stored(name, row) for name in self._specs}
-            self.bytes += sum(values.nbytes for values in channels.values())
-        self._entries[_key(row.record.path)] = StoredRow(row.record, row.facts, channels, row.error)
+    def add(self, location: str, row: EncodedRow) -> None:
+        """Take a row, or a failure (which only a part by itself keeps: :mod:`aigiscan.store.shards`). StoreError if its
+        channels are not those of the store, or do not fit its types."""
+        if row.channels is None:
+            self._failures[location] = (row.record.path, row.error, location, row.facts.sha256)
+            return
+        stored = {name: self._stored(name, row) for name in self.channels}
+        self.bytes += sum(values.nbytes for values in stored.values())
+        self._rows[location] = to_values(location, row.record, row.facts), stored
 
     def _stored(self, name: str, row: EncodedRow) -> np.ndarray:
         assert row.channels is not None
-        spec = self._specs[name]
+        spec = self.channels[name]
         values = row.channels.get(name)
         shape = None if values is None else np.shape(values)
         if shape != spec.shape:
@@ -77,48 +73,22 @@ class PartBuffer:
             raise StoreError(f"channel '{name}' of {row.record.path!r} has numbers that do not fit {spec.dtype}")
         return stored
 
-    def drop(self, path: str) -> None:
-        """Take a removal."""
-        self._entries[_key(path)] = None
-
-    def content(self) -> PartContent:
-        """Everything as sorted tables and arrays."""
-        paths = sorted(self._entries)
-        rows = [(p, e) for p in paths if (e := self._entries[p]) is not None and e.channels is not None]
-        failures = [(p, e) for p in paths if (e := self._entries[p]) is not None and e.channels is None]
-        return PartContent(
-            rows={name: _column(name, kind, rows) for name, kind in layout.COLUMNS.items()},
-            channels=[e.channels for _, e in rows if e.channels is not None],
-            failures={
-                "path": _objects([p for p, _ in failures]),
-                "error": layout.encode_text([e.error for _, e in failures]),
-            },
-            dropped={"path": _objects([p for p in paths if self._entries[p] is None])},
-        )
-
     def clear(self) -> None:
         """Forget everything."""
-        self._entries.clear()
+        self._rows.clear()
+        self._failures.clear()
         self.bytes = 0
 
+    def column(self, name: str) -> Iterator[list]:
+        """Entries of one column."""
+        place = list(layout.COLUMNS).index(name)
+        yield [values[place] for values, _ in self._rows.values()]
 
-def _key(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
+    def failure_rows(self) -> list[tuple[str, ...]]:
+        """Entries of :data:`aigiscan.store.layout.FAILURE_COLUMNS`."""
+        return list(self._failures.values())
 
-
-def _objects(values: list[Any]) -> np.ndarray:
-    out = np.empty(len(values), dtype=object)
-    out[:] = values
-    return out
-
-
-def _column(name: str, kind: str, rows: list[tuple[bytes, StoredRow]]) -> np.ndarray:
-    if name == "path":
-        return _objects([p for p, _ in rows])
-    if name == "label":
-        return np.array([-1 if e.record.label is None else e.record.label for _, e in rows], dtype=kind)
-    if name in ("generator", "family", "group", "split", "source", "caption"):
-        return layout.encode_text([getattr(e.record, name) for _, e in rows])
-    if kind == "text":
-        return layout.encode_text([getattr(e.facts, name) for _, e in rows])
-    return np.array([getattr(e.facts, name) for _, e in rows], dtype=kind)
+    def read_stored(self, channel: str, rows: np.ndarray, index: tuple[Any, ...] = ()) -> np.ndarray:
+        """Rows of a channel; ``index`` selects on its further axes."""
+        entries = list(self._rows.values())
+        return np.array([entries[i][1][channel][index] for i in rows.tolist()])

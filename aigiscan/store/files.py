@@ -1,11 +1,7 @@
-"""Files and names: where the parts of a store lie, and how a file appears whole or not at all.
+"""Files: where a store lies, how a file appears whole or not at all, and what the system's refusals mean.
 
-A store ``S.h5`` is one file. While it is being written there is a folder ``S.h5.parts`` beside it that holds immutable
-parts; a store given as a folder is such a folder of parts alone. Names sort in the order of writing:
-
-- ``g000003.h5``: what session 3 wrote, finished;
-- ``g000003-000007.h5``: the seventh part of session 3, which has not finished (or was killed);
-- ``*.tmp``: half-written, to be ignored and removed.
+A store is a folder (``S/``) of immutable parts with a row table, or one packed file ``S.h5``. While a packed file is
+being made it is a folder beside it, ``S.h5.parts/``.
 """
 
 from __future__ import annotations
@@ -15,18 +11,18 @@ import io
 import os
 import re
 import signal
+import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from aigiscan.errors import StoreError
 
-_PART = re.compile(r"g(\d{6})(?:-(\d{6}))?\.h5")
 TMP_SUFFIX = ".tmp"
-H5_SUFFIXES = (".h5", ".hdf5")
+_H5_SUFFIXES = (".h5", ".hdf5")
 
 
 def follow_link(path: str | Path) -> Path:
@@ -34,45 +30,28 @@ def follow_link(path: str | Path) -> Path:
     return Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
 
 
-def is_folder_store(path: Path) -> bool:
-    """Whether ``path`` names a folder of parts (it is one, or it does not look like an HDF5 file's name)."""
-    return path.is_dir() or (not path.exists() and path.suffix.lower() not in H5_SUFFIXES)
+def is_packed(path: Path) -> bool:
+    """Whether ``path`` names a packed file (it is one, or its name ends like one) and not a folder."""
+    return path.is_file() or (not path.is_dir() and path.suffix.lower() in _H5_SUFFIXES)
 
 
-def parts_folder(path: Path) -> Path:
-    """The folder that holds the parts of the store ``path``."""
-    return path if is_folder_store(path) else path.with_name(path.name + ".parts")
+def work_folder(path: Path) -> Path:
+    """The folder in which the store ``path`` is written: itself, or beside a packed file."""
+    return path.with_name(path.name + ".parts") if is_packed(path) else path
 
 
-def is_store(path: str | Path) -> bool:
-    """Whether there is a store of that name: an HDF5 file (finished or not), or a folder of parts."""
-    place = follow_link(path)
-    if place.is_dir():
-        return bool(list_parts(place))
-    return place.suffix.lower() in H5_SUFFIXES and (place.is_file() or bool(list_parts(parts_folder(place))))
-
-
-def part_name(session: int, number: int | None = None) -> str:
-    """File name of a part; without a number that of a finished session."""
-    return f"g{session:06d}.h5" if number is None else f"g{session:06d}-{number:06d}.h5"
-
-
-def part_key(name: str) -> tuple[int, int | None]:
-    """(session, number) of a part's file name; number is None for a finished session."""
-    match = _PART.fullmatch(name)
-    if match is None:
-        raise ValueError(f"not the name of a part: {name}")
-    return int(match[1]), None if match[2] is None else int(match[2])
-
-
-def list_parts(folder: Path) -> list[Path]:
-    """Parts of a folder in the order of writing. The finished part of a session comes before what is left over of it,
-    which holds the same rows (a kill came between renaming and clearing up)."""
+def identity(path: Path) -> list[int] | None:
+    """Size and time of a file, None if there is none."""
     try:
-        names = [name for name in os.listdir(folder) if _PART.fullmatch(name)]
+        stat = path.stat()
     except FileNotFoundError:
-        return []
-    return [folder / name for name in sorted(names, key=lambda n: (part_key(n)[0], part_key(n)[1] or 0))]
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def locate(path: str) -> str:
+    """What a row is known by: the absolute path, however and from wherever it was given."""
+    return os.path.normcase(os.path.abspath(path))
 
 
 def sync_folder(folder: Path) -> None:
@@ -91,147 +70,105 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, tmp_folder: Path | None = None, *, durable: bool = True) -> Iterator[Path]:
-    """Give a temporary name on the same file system; on success it is synced and renamed to ``path``, else removed.
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path``; on success it is synced and renamed to ``path``, else removed.
 
     The name is unique, because two workers may be writing the same part (one of them given up for lost).
-    durable: survive a power cut too; not needed for what can be made again.
     """
-    tmp = (tmp_folder or path.parent) / f"{path.name}.{uuid.uuid4().hex[:12]}{TMP_SUFFIX}"
+    tmp = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TMP_SUFFIX}")
     try:
         yield tmp
-        if durable:
-            _sync(tmp)
+        with open(tmp, "r+b") as file:
+            os.fsync(file.fileno())
         tmp.replace(path)
-        if durable:
-            sync_folder(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         tmp.unlink(missing_ok=True)
         raise
 
 
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-class DeferringFile(io.RawIOBase):
+class DeferringFile(io.FileIO):
     """A file for HDF5 to write to that remembers the system's first refusal instead of reporting it.
 
     HDF5 cannot close a file whose writes fail, and crashes the process at its end (seen with HDF5 2.0 on a full disk).
-    After a refusal this file swallows what comes; :meth:`check` raises the refusal where the writer can deal with it.
-    Ctrl-C is treated alike while the file is open as a context; inside HDF5's calls it would do the same harm.
+    After a refusal this file swallows what comes, and raises the refusal when its context ends.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._raw = open(path, "w+b", buffering=0)  # noqa: SIM115 (closed by close)
-        self._refusal: BaseException | None = None
-        self._handler: Any = None
+        super().__init__(path, "w+")
+        self.refusal: OSError | None = None
 
-    def __enter__(self) -> DeferringFile:
-        """Open as a context: Ctrl-C waits for the next :meth:`check`."""
-        if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
-            self._handler = signal.signal(signal.SIGINT, self._interrupted)
-        return self
-
-    def _interrupted(self, *_: object) -> None:
-        self._refusal = self._refusal or KeyboardInterrupt()
-
-    def check(self) -> None:
-        """Raise the first refusal, if there was one."""
-        if self._refusal is not None:
-            raise self._refusal
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+    def __exit__(self, *_: Any) -> None:
         """Close; whatever HDF5 made of a refusal, the refusal is what is raised."""
         self.close()
-        if self._handler is not None:
-            signal.signal(signal.SIGINT, self._handler)
-        self.check()
+        if self.refusal is not None:
+            raise self.refusal
 
     def write(self, data: Any) -> int:
         """Write all of ``data``."""
         view = memoryview(data).cast("B")
         done = 0
-        while done < len(view) and self._refusal is None:
-            try:
-                done += self._raw.write(view[done:]) or 0
-            except OSError as error:
-                self._refusal = error
+        try:
+            while done < len(view) and self.refusal is None:
+                done += super().write(view[done:]) or 0
+        except OSError as error:
+            self.refusal = error
         return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length."""
+        try:
+            return super().truncate(size) if self.refusal is None else size or 0
+        except OSError as error:
+            self.refusal = error
+            return size or 0
 
     def readinto(self, buffer: Any) -> int:
         """Read at the current position; what was not written reads as zeros. (HDF5 reads the old references of a text
         column before it writes new ones, and would follow whatever lay in its memory.)"""
         view = memoryview(buffer).cast("B")
         done = 0
-        while done < len(view) and (n := self._raw.readinto(view[done:])):
+        while done < len(view) and (n := super().readinto(view[done:])):
             done += n
         view[done:] = bytes(len(view) - done)
         return len(view)
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move the position."""
-        return self._raw.seek(offset, whence)
 
-    def tell(self) -> int:
-        """The position."""
-        return self._raw.tell()
+@contextmanager
+def interrupts_wait() -> Iterator[Callable[[], None]]:
+    """Ctrl-C waits until the block ends, or until it calls what it is given: inside HDF5 it would do the harm of a
+    failed write, and between a part and its commit it would be hard to say what is stored."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield lambda: None
+        return
+    came = threading.Event()
 
-    def truncate(self, size: int | None = None) -> int:
-        """Set the length."""
-        if self._refusal is None:
-            try:
-                return self._raw.truncate(size)
-            except OSError as error:
-                self._refusal = error
-        return size or 0
+    def check() -> None:
+        if came.is_set():
+            raise KeyboardInterrupt
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def writable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def close(self) -> None:
-        """Close the file."""
-        self._raw.close()
-        super().close()
-
-
-def write_whole(path: Path, data: bytes, tmp_folder: Path | None = None, *, durable: bool = True) -> None:
-    """Write bytes so that a kill (``durable``: also a power cut) leaves the old file or the new one."""
-    with replacing(path, tmp_folder, durable=durable) as tmp, open(tmp, "wb") as file:
-        file.write(data)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove half-written files of killed writers; only the owner of the lock may call this."""
-    for name in os.listdir(folder):
-        if name.endswith(TMP_SUFFIX):
-            (folder / name).unlink(missing_ok=True)
+    signal.signal(signal.SIGINT, lambda *_: came.set())
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    check()
 
 
 @contextmanager
 def explaining(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals while writing into one line that says what to do."""
+    """Turn the refusals of system and database into one line that says what to do."""
     try:
         yield
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {_reason(error)}") from error
+        raise StoreError(f"cannot write {path}: {reason(error)}") from error
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot write {path}: {_database_reason(error)}") from error
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """A refusal in words, with what to do."""
     number = error.errno
     if number is None:  # HDF5 gives its own text with the number inside
         match = re.search(r"errno = (\d+)", str(error))
@@ -245,3 +182,14 @@ def _reason(error: OSError) -> str:
     if number is not None:
         return os.strerror(number)
     return str(error).splitlines()[0]
+
+
+def _database_reason(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "full" in text:
+        return reason(OSError(errno.ENOSPC, text))
+    if "I/O" in text:  # SQLite does not tell which
+        return "the disk refuses, or a file would be larger than allowed here (ulimit -f?); finished images are kept"
+    if "readonly" in text or "unable to open" in text:
+        return reason(OSError(errno.EACCES, text))
+    return f"its row table says: {text}; see 'aigiscan stores verify {{store}}'"

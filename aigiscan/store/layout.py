@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -14,88 +19,161 @@ import numpy as np
 from aigiscan import __version__
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.errors import StoreError
+from aigiscan.images.records import FileFacts, ImageRecord
+from aigiscan.store.files import DeferringFile, interrupts_wait, replacing
 
 FORMAT = 1
 
-#: columns of the row table, in order: numpy dtype, or "text" (stored with a fixed width) or "long text" (variable)
-COLUMNS: dict[str, str] = {
-    "path": "long text",
-    "sha256": "text",
-    "label": "int8",
-    "generator": "text",
-    "family": "text",
-    "group": "text",
-    "split": "text",
-    "source": "text",
-    "caption": "long text",
-    "width": "int32",
-    "height": "int32",
-    "format": "text",
-    "bytes": "int64",
-    "mtime_ns": "int64",
-    "provenance": "text",
+# Every field of the two records is a column; a new field is a new column, in old stores with its default. Text has a
+# fixed width, numbers are int64, unless it says here otherwise.
+LONG = "long text"
+_KINDS = {"path": LONG, "caption": LONG, "label": "int8", "width": "int32", "height": "int32"}
+RECORD_COLUMNS = [field.name for field in fields(ImageRecord) if field.name != "error"]
+FACT_COLUMNS = [field.name for field in fields(FileFacts)]
+#: columns of the row table → numpy dtype, "text", or "long text" (of variable width in a file)
+COLUMNS: dict[str, str] = {"location": LONG} | {
+    field.name: _KINDS.get(field.name, "text" if field.type == "str" else "int64")
+    for field in (*fields(ImageRecord), *fields(FileFacts))
+    if field.name != "error"
 }
-FAILURE_COLUMNS: dict[str, str] = {"path": "long text", "error": "long text"}
-DROPPED_COLUMNS: dict[str, str] = {"path": "long text"}
+FAILURE_COLUMNS: dict[str, str] = dict.fromkeys(("path", "error", "location", "sha256"), LONG)
+#: what a file of an older version, which lacks a column, has in it
+DEFAULTS: dict[str, Any] = {name: "" if kind.endswith("text") else 0 for name, kind in COLUMNS.items()} | {"label": -1}
 
 ROWS, FAILURES, DROPPED = "rows", "failures", "dropped"
-TABLES: dict[str, dict[str, str]] = {ROWS: COLUMNS, FAILURES: FAILURE_COLUMNS, DROPPED: DROPPED_COLUMNS}
 #: names a channel cannot have, because tables have them
-RESERVED = frozenset(TABLES)
+_RESERVED = frozenset((ROWS, FAILURES, DROPPED))
 
 # One vector channel is cut into blocks of columns, so that one component over all images does not read the others;
 # eight float32 columns x 1,024 images are 32 KiB, large enough to read whole rows at the speed of the disk.
-VECTOR_CHUNK = (1024, 8)
+_VECTOR_CHUNK = (1024, 8)
 # One head over all images: its d_head numbers x 512 images (64 KiB at d_head 64 and float16).
-HEADS_CHUNK_ROWS = 512
+_HEADS_CHUNK_ROWS = 512
+#: bytes of a channel, and entries of a column, that are read or written at once
+_CHANNEL_BLOCK = 256 << 10
+TABLE_BLOCK = 4096
+_METADATA_CACHE = 128 << 10
 
 
-#: entries of a table that are read or written at once
-TABLE_BLOCK = 1024
-#: bytes of a channel that are read or written at once
-CHANNEL_BLOCK = 256 << 10
-METADATA_CACHE = 128 << 10
-#: (table, column, first, last + 1) → entries: numbers, or bytes as an object or S array
-ColumnReader = Callable[[str, str, int, int], np.ndarray]
+class Source(Protocol):
+    """Rows and channels to be written: a buffer, some parts, or a whole store."""
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Of the encoder."""
+
+    @property
+    def channels(self) -> Mapping[str, ChannelSpec]:
+        """What there is of each image."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def column(self, name: str) -> Iterator[list]:
+        """Entries of one column of the row table, in blocks."""
+
+    def failure_rows(self) -> list[tuple[str, ...]]:
+        """Entries of :data:`FAILURE_COLUMNS`."""
+
+    def read_stored(self, channel: str, rows: np.ndarray, index: tuple[Any, ...] = ()) -> np.ndarray:
+        """Rows of a channel in their stored type; ``index`` selects on its further axes."""
+
+
+def write_file(target: Path, source: Source) -> None:
+    """Write a source as one file that appears under its name whole or not at all. Memory: some blocks of a column or a
+    channel. No time stamps: equal rows give equal bytes."""
+    n, digests = len(source), {}
+    with replacing(target) as tmp, interrupts_wait() as check, DeferringFile(tmp) as disk, new_file(disk) as file:
+        write_header(file, source.fingerprint, source.channels)
+
+        def going_on() -> None:
+            check()
+            if disk.refusal is not None:
+                raise disk.refusal
+
+        for name, kind in COLUMNS.items():
+            full = f"{ROWS}/{name}"
+            digests[full] = _write_column(file, full, kind, n, partial(source.column, name), going_on)
+        failed = source.failure_rows()
+        for i, name in enumerate(FAILURE_COLUMNS):
+            entries = [[row[i] for row in failed]]
+            _write_column(file, f"{FAILURES}/{name}", LONG, len(failed), partial(iter, entries), going_on)
+        _write_column(file, f"{DROPPED}/path", LONG, 0, partial(iter, []), going_on)  # older versions look for it
+        for name, spec in sorted(source.channels.items()):
+            chunks = chunk_shape(n, spec.shape) if n else None
+            dataset = file.create_dataset(name, (n, *spec.shape), spec.dtype, chunks=chunks, track_times=False)
+            digest = hashlib.sha256()
+            for rows, *index in channel_blocks(dataset):
+                going_on()
+                block = source.read_stored(name, np.arange(rows.start, rows.stop), tuple(index))
+                dataset[(rows, *index)] = block
+                digest.update(np.ascontiguousarray(block).data)
+            digests[name] = digest.hexdigest()
+        file.attrs["digests"] = json.dumps(digests)
+
+
+def _write_column(
+    file: h5py.File, name: str, kind: str, n: int, blocks: Callable[[], Iterator[list]], going_on: Callable[[], None]
+) -> str:
+    """One column, in blocks; returns the sha256 of its content."""
+    text, digest, start = kind.endswith("text"), hashlib.sha256(), 0
+    width = 0
+    if kind == "text":  # a first pass for the width
+        width = max((len(encode_text(value)) for block in blocks() for value in block), default=0) or 1
+    dtype = column_dtype(kind, width)
+    dataset = file.create_dataset(name, (n,), dtype, track_times=False)
+    for values in blocks():
+        going_on()
+        stop = start + len(values)
+        array = np.array([encode_text(value) for value in values] if text else values, dtype=_memory_dtype(kind, width))
+        # the view carries h5py's mark for UTF-8, without which HDF5 refuses to convert
+        dataset[start:stop] = array.view(dtype) if kind == "text" else array
+        digest.update(column_bytes(array))
+        start = stop
+    return digest.hexdigest()
+
+
+def column_bytes(array: np.ndarray) -> bytes:
+    """What the digest of a column is made of: numbers as they are, texts with a zero byte after each."""
+    return b"".join(value + b"\0" for value in array.tolist()) if array.dtype.kind in "OS" else array.tobytes()
+
+
+def column_dtype(kind: str, width: int) -> Any:
+    """HDF5 type of a column; text is UTF-8 bytes (paths: the bytes of the file system)."""
+    return h5py.string_dtype("utf-8", width or None) if kind.endswith("text") else np.dtype(kind)
+
+
+def _memory_dtype(kind: str, width: int) -> Any:
+    return f"S{width}" if kind == "text" else np.dtype(object if kind == LONG else kind)
 
 
 def chunk_shape(n: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Chunk of a channel (n, \\*shape): few images' worth of padding at the end, one head or few columns wide."""
-    target = HEADS_CHUNK_ROWS if len(shape) > 1 else VECTOR_CHUNK[0]
+    target = _HEADS_CHUNK_ROWS if len(shape) > 1 else _VECTOR_CHUNK[0]
     pieces = max(1, math.ceil(n / target))
     rows = max(1, math.ceil(n / pieces))
     if not shape:
         return (rows,)
     if len(shape) == 1:
-        return rows, max(1, min(VECTOR_CHUNK[1], shape[0]))
+        return rows, max(1, min(_VECTOR_CHUNK[1], shape[0]))
     return rows, *([1] * (len(shape) - 1)), shape[-1]
 
 
-def column_dtype(kind: str, width: int) -> Any:
-    """HDF5 type of a column; text is UTF-8 bytes (paths: the bytes of the file system)."""
-    if kind == "long text":
-        return h5py.string_dtype("utf-8")
-    if kind == "text":
-        return h5py.string_dtype("utf-8", max(1, width))
-    return np.dtype(kind)
-
-
-def write_table(parent: h5py.Group, table: str, n: int, column: ColumnReader) -> None:
-    """Write one table of n entries, ``TABLE_BLOCK`` at a time, without time stamps: equal content gives equal bytes."""
-    group = parent.create_group(table)
-    for name, kind in TABLES[table].items():
-        blocks = [(start, min(n, start + TABLE_BLOCK)) for start in range(0, n, TABLE_BLOCK)]
-        width = max((_longest(column(table, name, *ends)) for ends in blocks), default=1) if kind == "text" else 0
-        dtype = column_dtype(kind, width)
-        dataset = group.create_dataset(name, shape=(n,), dtype=dtype, track_times=False)
-        for start, stop in blocks:
-            values = column(table, name, start, stop)
-            # the view carries h5py's mark for UTF-8, without which HDF5 refuses to convert
-            dataset[start:stop] = values.astype(f"S{max(1, width)}").view(dtype) if kind == "text" else values
-
-
-def _longest(values: np.ndarray) -> int:
-    return max(map(len, values.tolist()), default=1)
+def channel_blocks(dataset: h5py.Dataset) -> Iterator[tuple[slice, ...]]:
+    """Cut a channel (n, \\*shape) into blocks of whole chunks, ``_CHANNEL_BLOCK`` bytes each: (rows, first axis)."""
+    step = dataset.chunks[0] if dataset.chunks else 1
+    rows = [slice(start, min(len(dataset), start + step)) for start in range(0, len(dataset), step)]
+    if dataset.ndim == 1:
+        yield from ((r,) for r in rows)
+        return
+    if not dataset.chunks:  # of a store without rows
+        return
+    n, wide = dataset.shape[1], dataset.chunks[1]
+    column_size = step * dataset.dtype.itemsize * math.prod(dataset.shape[2:])
+    across = max(1, _CHANNEL_BLOCK // (wide * column_size)) * wide
+    for r in rows:
+        for start in range(0, n, across):
+            yield r, slice(start, min(n, start + across))
 
 
 def new_file(disk: Any) -> h5py.File:
@@ -108,80 +186,58 @@ def new_file(disk: Any) -> h5py.File:
 def limit_metadata(file: h5py.File) -> None:
     """Keep HDF5's cache of an open file's structures (and of texts of variable length) from growing to its 32 MB."""
     config = file.id.get_mdc_config()
-    config.max_size = config.initial_size = METADATA_CACHE
-    config.min_size = METADATA_CACHE // 2
+    config.max_size = config.initial_size = _METADATA_CACHE
+    config.min_size = _METADATA_CACHE // 2
     file.id.set_mdc_config(config)
 
 
-def create_channel(parent: h5py.Group, name: str, n: int, spec: ChannelSpec) -> h5py.Dataset:
-    """An empty channel dataset (n, \\*shape) in the chunking of this format; every element will be written once."""
-    return parent.create_dataset(
-        name,
-        shape=(n, *spec.shape),
-        dtype=spec.dtype,
-        chunks=chunk_shape(n, spec.shape),
-        maxshape=(None, *spec.shape),
-        track_times=False,
-    )
+def versions() -> dict[str, str]:
+    """What a file is written with."""
+    return {
+        "aigiscan": __version__,
+        "h5py": h5py.version.version,
+        "hdf5": h5py.version.hdf5_version,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
-def channel_blocks(dataset: h5py.Dataset) -> Iterator[tuple[slice, ...]]:
-    """Cut a channel (n, \\*shape) into blocks of whole chunks, ``CHANNEL_BLOCK`` bytes each: (rows, first axis)."""
-    step = dataset.chunks[0]
-    rows = [slice(start, min(len(dataset), start + step)) for start in range(0, len(dataset), step)]
-    if dataset.ndim == 1:
-        yield from ((r,) for r in rows)
-        return
-    n, wide = dataset.shape[1], dataset.chunks[1]
-    column_bytes = step * dataset.dtype.itemsize * math.prod(dataset.shape[2:])
-    across = max(1, CHANNEL_BLOCK // (wide * column_bytes)) * wide
-    for r in rows:
-        for start in range(0, n, across):
-            yield r, slice(start, min(n, start + across))
+def channels_to_json(channels: Mapping[str, ChannelSpec]) -> dict[str, list]:
+    """Name → [shape, dtype], as attribute ``channels`` has it."""
+    return {name: [list(spec.shape), spec.dtype] for name, spec in sorted(channels.items())}
 
 
-def write_header(file: h5py.File, fingerprint: Mapping[str, Any], specs: Mapping[str, ChannelSpec]) -> None:
+def channels_from_json(values: Mapping[str, Any]) -> dict[str, ChannelSpec]:
+    """The inverse of :func:`channels_to_json`."""
+    return {name: ChannelSpec(tuple(shape), dtype) for name, (shape, dtype) in values.items()}
+
+
+def write_header(file: h5py.File, fingerprint: Mapping[str, Any], channels: Mapping[str, ChannelSpec]) -> None:
     """Format number, encoder fingerprint, channel list and versions as attributes of the file."""
     file.attrs["format"] = FORMAT
     file.attrs["fingerprint"] = json.dumps(fingerprint, sort_keys=True, ensure_ascii=False)
-    file.attrs["channels"] = json.dumps({k: [list(s.shape), s.dtype] for k, s in sorted(specs.items())})
-    file.attrs["versions"] = json.dumps(
-        {
-            "aigiscan": __version__,
-            "h5py": h5py.version.version,
-            "hdf5": h5py.version.hdf5_version,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        }
-    )
+    file.attrs["channels"] = json.dumps(channels_to_json(channels))
+    file.attrs["versions"] = json.dumps(versions())
 
 
-def read_header(file: h5py.File, path: str) -> tuple[dict[str, Any], dict[str, ChannelSpec], dict[str, str]]:
-    """Fingerprint, channels and versions of an open file; StoreError if it is not a store of this format."""
-    if "format" not in file.attrs or "fingerprint" not in file.attrs:
-        raise StoreError(f"{path} is an HDF5 file but not an aigiscan store; give another name")
-    if int(file.attrs["format"]) > FORMAT:
-        raise StoreError(
-            f"{path} has store format {int(file.attrs['format'])}, this aigiscan reads up to {FORMAT}; upgrade aigiscan"
-        )
-    specs = {k: ChannelSpec(tuple(shape), dtype) for k, (shape, dtype) in json.loads(file.attrs["channels"]).items()}
-    return json.loads(file.attrs["fingerprint"]), specs, json.loads(file.attrs["versions"])
+def check_format(number: int, path: str | os.PathLike[str]) -> None:
+    """Refuse what a newer version wrote."""
+    if number > FORMAT:
+        raise StoreError(f"{path} has store format {number}, this aigiscan reads up to {FORMAT}; upgrade aigiscan")
 
 
-def check_specs(specs: Mapping[str, ChannelSpec]) -> None:
+def check_channels(channels: Mapping[str, ChannelSpec]) -> None:
     """Refuse channels that a file cannot hold under their own name."""
-    for name in specs:
-        if name in RESERVED or "/" in name or not name:
+    for name in channels:
+        if name in _RESERVED or "/" in name or not name:
             raise StoreError(f"a channel cannot be called '{name}'; rename it")
 
 
-def encode_text(values: list[str]) -> np.ndarray:
-    """Strings → object array of bytes; surrogate escapes become the file system's own bytes again."""
-    out = np.empty(len(values), dtype=object)
-    out[:] = [v.encode("utf-8", "surrogateescape") for v in values]
-    return out
+def encode_text(value: str) -> bytes:
+    """UTF-8; surrogate escapes become the file system's own bytes again."""
+    return value.encode("utf-8", "surrogateescape")
 
 
 def decode_text(value: bytes) -> str:
-    """The inverse of :func:`encode_text` for one value."""
+    """The inverse of :func:`encode_text`."""
     return value.decode("utf-8", "surrogateescape")

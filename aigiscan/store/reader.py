@@ -1,8 +1,7 @@
-"""Reading a store: one file, an unfinished file with its parts, or a folder of parts."""
+"""Reading a store: a folder, or one packed file."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,148 +9,78 @@ from typing import Any
 
 import numpy as np
 
+from aigiscan.encoders import compare_fingerprints
 from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec
 from aigiscan.errors import StoreError
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store import layout
-from aigiscan.store.files import follow_link, is_folder_store, list_parts, parts_folder
-from aigiscan.store.part import LOOKUP_CACHE, OpenFiles, Part
-from aigiscan.store.union import Union, unite
+from aigiscan.store.files import follow_link, identity, is_packed, work_folder
+from aigiscan.store.folder import Folder, Selection, list_parts
+from aigiscan.store.part import Part
+from aigiscan.store.table import TABLE_NAME, from_values
 
-
-class _Column:
-    """A column of the row table, read at its first use: text as object array of str, numbers as stored."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, rows: Rows | None, owner: type) -> np.ndarray:
-        if rows is None:
-            return self  # type: ignore[return-value]
-        values = rows._union.column(layout.ROWS, self._name, rows._start, rows._stop)
-        if layout.COLUMNS[self._name].endswith("text"):
-            values = _decode_column(values)
-        rows.__dict__[self._name] = values
-        return values
-
-
-def _decode_column(values: np.ndarray) -> np.ndarray:
-    known: dict[bytes, str] = {}  # equal texts share one object: generators and formats repeat n times
-    out = np.empty(len(values), dtype=object)
-    for i, value in enumerate(values.tolist()):
-        text = known.get(value)
-        if text is None:
-            text = layout.decode_text(value)
-            if len(known) < 4096:
-                known[value] = text
-        out[i] = text
-    return out
+# How often what a writer has just replaced is looked for again; each time it has to finish a whole run in between.
+_TRIES = 20
 
 
 class Rows:
-    """The row table, sorted by path, or a stretch of it: each attribute is an array of n values.
+    """The row table, sorted by absolute path: each attribute is an array of n values, read at its first use.
 
     label: 0 real, 1 fake, -1 unknown (int8). width, height (pixels, int32), bytes (int64), mtime_ns (int64).
-    The others are object arrays of str ("" unknown); path in :func:`os.fsdecode` form.
+    The others are object arrays of str ("" unknown): path as it was given (:func:`os.fsdecode` form), location (the
+    absolute path), sha256, generator, family, group, split, caption, source, format, provenance.
     """
 
-    path = _Column()
-    sha256 = _Column()
-    label = _Column()
-    generator = _Column()
-    family = _Column()
-    group = _Column()
-    split = _Column()
-    source = _Column()
-    caption = _Column()
-    width = _Column()
-    height = _Column()
-    format = _Column()
-    bytes = _Column()
-    mtime_ns = _Column()
-    provenance = _Column()
-
-    def __init__(self, union: Union, start: int = 0, stop: int | None = None) -> None:
-        self._union = union
-        self._start = start
-        self._stop = union.count(layout.ROWS) if stop is None else stop
+    def __init__(self, source: Part | Selection) -> None:
+        self._source = source
 
     def __len__(self) -> int:
-        return self._stop - self._start
+        return len(self._source)
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        kind = layout.COLUMNS.get(name)
+        if kind is None:
+            raise AttributeError(f"the row table has no column {name}")
+        values = np.empty(len(self), dtype=object if kind.endswith("text") else kind)
+        known: dict[str, str] = {}  # equal texts share one object: generators and formats repeat n times
+        start = 0
+        for block in self._source.column(name):
+            if kind.endswith("text"):
+                block = [known.setdefault(value, value) if len(known) < 4096 else value for value in block]
+            values[start : start + len(block)] = block
+            start += len(block)
+        self.__dict__[name] = values
+        return values
 
     def record(self, i: int) -> ImageRecord:
         """Row i as the record it was made from."""
-        label = int(self.label[i])
-        text = {k: getattr(self, k)[i] for k in ("generator", "family", "group", "split", "source", "caption")}
-        return ImageRecord(path=self.path[i], label=None if label < 0 else label, **text)
+        return self._row(i)[0]
 
     def facts(self, i: int) -> FileFacts:
         """What row i knows of its file."""
-        numbers = {k: int(getattr(self, k)[i]) for k in ("width", "height", "bytes", "mtime_ns")}
-        text = {k: str(getattr(self, k)[i]) for k in ("format", "sha256", "provenance")}
-        return FileFacts(**numbers, **text)  # type: ignore[arg-type]
+        return self._row(i)[1]
 
-
-class RowBlocks:
-    """Single rows of a long table, asked for in about its order: a few stretches of it are kept. Thread-safe."""
-
-    SIZE, KEPT = 1024, 4
-
-    def __init__(self, union: Union) -> None:
-        self._union = union
-        self._lock = threading.Lock()
-        self._blocks: dict[int, Rows] = {}  # in the order of use
-
-    def at(self, row: int) -> tuple[Rows, int]:
-        """The stretch that holds a row, and its number there."""
-        number, place = divmod(row, self.SIZE)
-        with self._lock:
-            block = self._blocks.pop(number, None)
-            if block is None:
-                last = min(self._union.count(layout.ROWS), (number + 1) * self.SIZE)
-                block = Rows(self._union, number * self.SIZE, last)
-            self._blocks[number] = block
-            if len(self._blocks) > self.KEPT:
-                del self._blocks[next(iter(self._blocks))]
-        return block, place
-
-    def __iter__(self) -> Iterator[Rows]:
-        for start in range(0, self._union.count(layout.ROWS), self.SIZE):
-            yield self.at(start)[0]
-
-    def record(self, row: int) -> ImageRecord:
-        """As :meth:`Rows.record`."""
-        block, place = self.at(row)
-        return block.record(place)
-
-    def facts(self, row: int) -> FileFacts:
-        """As :meth:`Rows.facts`."""
-        block, place = self.at(row)
-        return block.facts(place)
+    def _row(self, i: int) -> tuple[ImageRecord, FileFacts]:
+        values = [getattr(self, name)[i] for name in (*layout.RECORD_COLUMNS, *layout.FACT_COLUMNS)]
+        return from_values([value.item() if isinstance(value, np.generic) else value for value in values])
 
 
 class EmbeddingStore:
-    """A store opened for reading; use it as a context manager or call :meth:`close`.
+    """A store opened for reading, as it is now; use it as a context manager or call :meth:`close`.
 
-    path: ``S.h5`` (finished, or unfinished with its folder of parts) or a folder of parts. Errors: StoreError, with
-    one line, if it is missing, not a store, of a newer format, or damaged. at_once: how many of its files are kept
-    open, for the writer of the store (:class:`aigiscan.store.part.OpenFiles`).
+    path: a folder, or a packed file ``S.h5``; a writer may be at work in it. Errors: StoreError, with one line, if it
+    is missing, not a store, of a newer format, or damaged.
     """
 
-    def __init__(self, path: str | Path, at_once: int | None = None) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = follow_link(path)
-        self._parts = _open_parts(self.path, OpenFiles(at_once))
-        first = self._parts[0]
-        self.fingerprint: dict[str, Any] = first.fingerprint
-        self.channels: dict[str, ChannelSpec] = first.specs
-        self.versions = first.versions
-        for part in self._parts[1:]:
-            if part.fingerprint != first.fingerprint or part.specs != first.specs:
-                self.close()
-                raise StoreError(f"{part.path} was made with another encoder than {first.path}; move it away")
-        self._union = unite([p for p in self._parts if not p.is_index] or self._parts)
-        self.rows = Rows(self._union)
-        self.blocks = RowBlocks(self._union)
+        self._source = _open(self.path)
+        self.fingerprint: dict[str, Any] = dict(self._source.fingerprint)
+        self.channels: dict[str, ChannelSpec] = dict(self._source.channels)
+        self.versions = self._source.versions
+        self.rows = Rows(self._source)
+        # where the channels are: there, or, after a writer has moved them, the rows of another source
+        self._now: tuple[Part | Selection, np.ndarray | None] = (self._source, None)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -164,8 +93,8 @@ class EmbeddingStore:
 
     def close(self) -> None:
         """Close all files."""
-        for part in self._parts:
-            part.close()
+        for source in (self._source, self._now[0]):
+            source.close()
 
     @property
     def channel_names(self) -> list[str]:
@@ -175,23 +104,22 @@ class EmbeddingStore:
     @property
     def files(self) -> list[Path]:
         """The files that make up the store."""
-        return [part.path for part in self._parts]
+        return [self._source.path] if isinstance(self._source, Part) else self._source.folder.files
 
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(part.path.stat().st_size for part in self._parts)
+        return sum(path.stat().st_size for path in self.files)
 
     @property
     def unfinished(self) -> bool:
         """Whether a run that wrote this store was cut (or is still going on)."""
-        return any(p.is_index or ("-" in p.path.stem and p.path.parent == parts_folder(self.path)) for p in self._parts)
+        return isinstance(self._source, Selection) and (is_packed(self.path) or self._source.folder.unfinished)
 
     @cached_property
     def failures(self) -> list[tuple[str, str]]:
-        """(path, reason) of the files that could not be judged, sorted by path."""
-        paths, errors = (self._union.column(layout.FAILURES, name) for name in ("path", "error"))
-        return [(layout.decode_text(p), layout.decode_text(e)) for p, e in zip(paths, errors, strict=True)]
+        """(path, reason) of the files that could not be judged, sorted by absolute path."""
+        return [(path, error) for path, error, *_ in self._source.failure_rows()]
 
     def read(
         self,
@@ -208,7 +136,7 @@ class EmbeddingStore:
         spec = self._spec(channel)
         chosen = self._rows(rows)
         if columns is None:
-            return self._union.read(channel, chosen).astype(np.float32, copy=False)
+            return self.read_stored(channel, chosen).astype(np.float32, copy=False)
         depth = len(spec.shape) - 1 if len(spec.shape) > 1 else len(spec.shape)
         out = np.empty((len(chosen), len(columns), *spec.shape[depth:]), dtype=np.float32)
         for k, column in enumerate(columns):
@@ -216,7 +144,7 @@ class EmbeddingStore:
             inside = len(place) == depth and all(0 <= c < d for c, d in zip(place, spec.shape, strict=False))
             if not inside:
                 raise StoreError(f"channel '{channel}' of {self.path} has shape {spec.shape}: no column {column}")
-            out[:, k] = self._union.read(channel, chosen, place)
+            out[:, k] = self.read_stored(channel, chosen, place)
         return out
 
     def _spec(self, channel: str) -> ChannelSpec:
@@ -236,30 +164,79 @@ class EmbeddingStore:
             raise StoreError(f"{self.path} has {len(self)} rows: a row number is out of range")
         return chosen
 
+    # -- as a source of rows to write (layout.Source) -----------------------------------------------------------------
 
-def _open_parts(path: Path, files: OpenFiles) -> list[Part]:
-    """The parts that count: a finished file alone; else what lies in the folder of parts."""
-    folder = parts_folder(path)
-    if is_folder_store(path):
-        parts = list_parts(folder)
-        if not parts:
-            raise StoreError(f"{path} does not exist or holds no store; make one with 'aigiscan embed PATH -o {path}'")
-        return [Part(p, LOOKUP_CACHE, files) for p in parts]
-    parts = list_parts(folder)
-    if not path.exists() and parts:
-        return [Part(p, LOOKUP_CACHE, files) for p in parts]
+    def column(self, name: str) -> Iterator[list]:
+        """Entries of one column, in blocks."""
+        return self._source.column(name)
+
+    def failure_rows(self) -> list[tuple[str, ...]]:
+        """Failures with everything that is known of them."""
+        return self._source.failure_rows()
+
+    def read_stored(self, channel: str, rows: np.ndarray, index: tuple[Any, ...] = ()) -> np.ndarray:
+        """Rows of a channel in their stored type; ``index`` selects on its further axes."""
+        for _ in range(_TRIES):
+            try:
+                source, numbers = self._now
+                return source.read_stored(channel, rows if numbers is None else numbers[rows], index)
+            except FileNotFoundError:
+                self._find_again()
+        raise StoreError(f"{self.path} is rewritten again and again; read it when that has ended")
+
+    def _find_again(self) -> None:
+        """The parts have been merged, or the store was packed: find the same rows where they are now."""
+        source = _open(self.path)
+        changed = bool(compare_fingerprints(self.fingerprint, source.fingerprint))
+        fresh = Rows(source)
+        keys = zip(fresh.location, fresh.sha256, strict=True)
+        now = {} if changed else {key: number for number, key in enumerate(keys)}
+        numbers = [now.get(key, -1) for key in zip(self.rows.location, self.rows.sha256, strict=True)]
+        if -1 in numbers:
+            raise StoreError(f"{self.path} was changed while it was read; open it again")
+        self._now = (source, np.asarray(numbers, dtype=np.int64))
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether there is a store of that name: a packed file (finished or not), or a folder."""
+    place = follow_link(path)
+    folder = work_folder(place)
+    return (is_packed(place) and place.is_file() and place.suffix.lower() in (".h5", ".hdf5")) or (
+        folder.is_dir() and ((folder / TABLE_NAME).is_file() or bool(list_parts(folder)))
+    )
+
+
+def _open(path: Path) -> Part | Selection:
+    for _ in range(_TRIES):  # a writer may be putting one form in the place of the other
+        if not is_store(path):
+            break
+        try:
+            return _open_packed(path) if is_packed(path) else Selection(Folder.to_read(path))
+        except FileNotFoundError:
+            continue
+    raise StoreError(f"{path} does not exist or holds no store; make one with 'aigiscan embed PATH -o {path}'")
+
+
+def _open_packed(path: Path) -> Part | Selection:
+    """What is being written beside a packed file continues it, as long as the file is what it was at the beginning."""
+    work = work_folder(path)
+    has_table, parts = (work / TABLE_NAME).is_file(), list_parts(work)
+    if has_table:
+        folder = Folder.to_read(work)
+        if folder.table.get("base") == identity(path):
+            return Selection(folder)
+        folder.close()
+    # an older version left an index of the parts under the name of the file
+    old = bool(parts) and not has_table
     try:
-        main = Part(path, LOOKUP_CACHE, files)
-    except StoreError:
-        if not parts:
-            raise
-        return [Part(p, LOOKUP_CACHE, files) for p in parts]  # an index that a power cut damaged
-    if not main.is_index:
-        return [main]  # parts beside a finished file are what a killed writer had no time to remove
-    if main.points_at and not parts:
-        main.close()
-        raise StoreError(f"{path} is unfinished and its folder {folder} is missing; put it back beside it")
-    if not parts:
-        return [main]
-    main.close()
-    return [Part(p, LOOKUP_CACHE, files) for p in parts]
+        part = Part(path)
+    except (StoreError, FileNotFoundError):
+        if old:
+            return Selection(Folder.to_read(work))
+        raise
+    if part.is_index and (old or len(part)):
+        part.close()
+        if not old:
+            raise StoreError(f"{path} is unfinished and its folder {work} is missing; put it back beside it")
+        return Selection(Folder.to_read(work))
+    return part

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
+from filelock import FileLock, Timeout
 
+from aigiscan.encoders import compare_fingerprints
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.errors import StoreError
-from aigiscan.images.records import ImageRecord
+from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store import layout
-from aigiscan.store.buffer import EncodedRow, PartBuffer, StoredRow
-from aigiscan.store.files import explaining, follow_link, remove_leftovers
-from aigiscan.store.lock import WriterLock
-from aigiscan.store.lookup import StoreCache
-from aigiscan.store.reader import EmbeddingStore
-from aigiscan.store.session import AT_ONCE, Session
+from aigiscan.store.buffer import EncodedRow, RowBuffer
+from aigiscan.store.cache import StoreCache, is_unchanged
+from aigiscan.store.files import explaining, follow_link, identity, interrupts_wait, is_packed, locate, work_folder
+from aigiscan.store.folder import FIRST_PART, Folder, Selection, link
+from aigiscan.store.part import Part
+from aigiscan.store.reader import EmbeddingStore, is_store
+from aigiscan.store.table import TABLE_NAME, Known, to_values
 
 # A part is written once a second: with its fsync that costs well under 1 % of the time, and loses a second to a kill.
 FLUSH_SECONDS = 1.0
@@ -30,17 +33,18 @@ FLUSH_SECONDS = 1.0
 # second's work, up to that much.
 FLUSH_BYTES, MOST_BYTES = 2 << 20, 32 << 20
 _PAUSE = 0.25
-_INFO = ("generator", "family", "group", "split", "source", "caption")
+LOCK_NAME = ".lock"
+_INFO = [name for name in layout.RECORD_COLUMNS if name != "path"]
 
 
 class StoreWriter:
     """Appends to a store, making it if needed. Use as a context manager: a clean exit finishes the store; an error or
     an interrupt keeps every finished batch for the next run.
 
-    path: ``S.h5``, or a folder (a name without ``.h5``) that takes immutable parts and is never rewritten.
+    path: a folder, or a packed file ``S.h5``, which is unpacked beside itself, and packed again at the end.
     fingerprint: ``{**encoder.fingerprint(), "equalization": spec}``. channels: ``encoder.channels()``.
-    resume: False starts afresh. Errors (StoreError, one line): another encoder's store, another writer at work, a disk
-    that is full or read-only.
+    resume: False makes it anew; what is there stays until the new one is complete. Errors (StoreError, one line):
+    another encoder's store, another writer at work, a disk that is full or read-only.
     """
 
     def __init__(
@@ -54,26 +58,32 @@ class StoreWriter:
         flush_bytes: int = FLUSH_BYTES,
     ) -> None:
         self.path = follow_link(path)
-        self.fingerprint = dict(fingerprint)
-        self.channels = dict(channels)
+        self.fingerprint, self.channels = dict(fingerprint), dict(channels)
         self._resume = resume
         self._flush_seconds, self._flush_bytes = flush_seconds, flush_bytes
-        self._session = Session(self.path, self.fingerprint, self.channels)
-        self._lock = WriterLock(self._session.folder / ".lock", self.path)
-        self._buffer = PartBuffer(self.channels)
+        self._root = work_folder(self.path)
+        self._packed = is_packed(self.path)
+        self._lock = FileLock(self._root / LOCK_NAME, timeout=0)
+        self._buffer = RowBuffer(self.fingerprint, self.channels)
         self._interval = flush_seconds
         self._last_flush = time.monotonic()
-        self.store: EmbeddingStore | None = None  #: what was there at the start
-        self.cache: StoreCache | None = None  #: look-up in it
-        self._failures: dict[str, str] = {}
+        self._changed = True  # whether a packed file has to be written; until it is known
+        #: failures that left the row of their file as it was, because no new bytes were read
+        self.kept = 0
 
     def __enter__(self) -> StoreWriter:
-        layout.check_specs(self.channels)
+        layout.check_channels(self.channels)
         with explaining(self.path):
-            self._session.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+            self._root.mkdir(parents=True, exist_ok=True)
             try:
-                self._open()
+                self._lock.acquire()
+            except Timeout:
+                raise StoreError(
+                    f"{self.path} is being written by another process; wait for it or give another name"
+                ) from None
+            try:
+                self.folder = self._open()
+                self.cache = StoreCache(self.folder)  #: look-up in what is there
             except BaseException:
                 self._release()
                 raise
@@ -85,167 +95,241 @@ class StoreWriter:
                 if not isinstance(error, StoreError):
                     self.flush()
                 if error is None:
-                    self._session.finish()
+                    self._finish()
         finally:
+            self.cache.close()
+            self.folder.close()
             self._release()
 
-    # -- what is there already ----------------------------------------------------------------------------------------
+    # -- beginning and end --------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        session = self._session
-        remove_leftovers(session.folder)
-        if session.exists and not self._resume:
-            EmbeddingStore(self.path).close()  # what is no store is not ours to remove
-            session.clear()
-            session.publish()
-        elif session.exists:
-            self.store = EmbeddingStore(self.path, AT_ONCE)
-            self._check(self.store)
-            if session.remove_stale(self.store.files):
-                self.store.close()
-                self.store = EmbeddingStore(self.path, AT_ONCE)
-            self._failures = dict(self.store.failures)
-            self.cache = StoreCache(self.store, self._finished_rows())
-        else:
-            session.publish()
-        session.begin()
+    def _open(self) -> Folder:
+        work, base = self._root, identity(self.path) if self._packed else None
+        shutil.rmtree(self._new, ignore_errors=True)
+        if self._packed and (work / TABLE_NAME).exists() and not self._continues(base):
+            self._clear()  # it was packed; a kill came before the folder could go
+        if is_store(self.path):
+            EmbeddingStore(self.path).close()  # what is no store is not ours to change
+            if not self._resume:
+                work = self._new
+                work.mkdir()
+        self._changed = work == self._new or not base or (work / TABLE_NAME).exists()
+        if not (work / TABLE_NAME).exists():
+            if base and work == self._root:
+                self._changed = not self._unpack()
+            Folder.make(work, self.fingerprint, self.channels, base)
+        folder = Folder.to_write(work)
+        try:
+            self._check(folder)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
 
-    def _check(self, store: EmbeddingStore) -> None:
-        from aigiscan.encoders import compare_fingerprints
+    @property
+    def _new(self) -> Path:
+        return self._root / "new"
 
-        different = compare_fingerprints(store.fingerprint, self.fingerprint)
+    def _continues(self, base: list[int] | None) -> bool:
+        left = Folder.to_read(self._root)
+        left.close()
+        return left.base == base
+
+    def _unpack(self) -> bool:
+        """The packed file becomes the first part; False if it is what an older version left as an index of parts."""
+        try:
+            part = Part(self.path)
+        except StoreError:  # which a power cut damaged: the parts are whole
+            return False
+        part.close()
+        if not part.is_index:
+            link(self.path, self._root / FIRST_PART)
+        return not part.is_index
+
+    def _check(self, folder: Folder) -> None:
+        different = compare_fingerprints(folder.fingerprint, self.fingerprint)
         if different:
-            old, new = store.fingerprint.get("name"), self.fingerprint.get("name")
+            old, new = folder.fingerprint.get("name"), self.fingerprint.get("name")
             detail = "" if old != new else f" ({'; '.join(different)})"
             raise StoreError(
                 f"{self.path} was made by encoder '{old}' and this run uses '{new}'{detail}; "
                 "give another store or the same encoder and options"
             )
-        if store.channels != self.channels:
+        if folder.channels != self.channels:
+            have, made = (", ".join(sorted(channels)) for channels in (folder.channels, self.channels))
             raise StoreError(
-                f"{self.path} has the channels {_names(store.channels)} and this run makes {_names(self.channels)}; "
+                f"{self.path} has the channels {have} and this run makes {made}; "
                 "use the same options (--heads) or another store"
             )
 
-    def _finished_rows(self) -> np.ndarray | None:
-        """Rows that an uninterrupted run left; None: all."""
-        assert self.store is not None
-        if all(self._session.is_finished(file) for file in self.store.files):
-            return None
-        union = self.store._union
-        finished = [i for i, p in enumerate(union.parts) if self._session.is_finished(p.path)]
-        return np.flatnonzero(np.isin(union.part[layout.ROWS], finished))
+    def _finish(self) -> None:
+        self.folder.finish()
+        if self._packed and self._changed:
+            layout.write_file(self.path, Selection(self.folder))
+        elif not self._packed and self.folder.path == self._new:
+            self.folder.close()
+            if not (self._root / TABLE_NAME).exists():  # an older version's folder
+                Folder.make(self._root, {}, {})
+            Folder.to_write(self._root).become(self._new)
+            shutil.rmtree(self._new, ignore_errors=True)
+        if self._packed:
+            self.cache.close()
+            self.folder.close()
+            self._clear()  # what a kill leaves of it is stale, for the packed file is another now
+
+    def _clear(self) -> None:
+        """Remove the folder beside a packed file, but for its lock."""
+        for path in self._root.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK_NAME:
+                with suppress(PermissionError):  # open in a reader, on Windows
+                    path.unlink(missing_ok=True)
+
+    def _release(self) -> None:
+        if self._packed and not self._changed:
+            self._clear()
+        if self._packed and os.name != "nt" and set(os.listdir(self._root)) <= {LOCK_NAME}:
+            # while it is held: who waits for it sees that its file has gone, and makes another
+            (self._root / LOCK_NAME).unlink(missing_ok=True)
+            with suppress(OSError):
+                self._root.rmdir()
+        self._lock.release()
 
     # -- records in, rows out -----------------------------------------------------------------------------------------
 
     def pending(self, records: Iterable[ImageRecord]) -> Iterator[ImageRecord]:
         """The records that have to be opened. Files that the store knows (same path, size and time) are left out; if
         their record carries labels that the row does not have, the row takes them."""
-        relabelled: list[tuple[ImageRecord, int]] = []
         for record in records:
-            row = self.cache.unchanged(record) if self.cache is not None and not record.error else None
-            if row is None:
+            known = None if record.error else self._unchanged(record)
+            if known is None:
                 yield record
-            elif self._has_news(record, row):
-                relabelled.append((record, row))
-                if len(relabelled) >= 256:
-                    self._relabel(relabelled)
-        self._relabel(relabelled)
+            else:
+                self._update(known, record, known.facts)
 
-    def _has_news(self, record: ImageRecord, row: int) -> bool:
-        assert self.store is not None
-        if not _says_anything(record):
-            return False
-        return replace(self.store.blocks.record(row), path=record.path, error=record.error) != record
-
-    def _relabel(self, rows: list[tuple[ImageRecord, int]]) -> None:
-        if rows:
-            assert self.store is not None and self.cache is not None
-            channels = self.cache.read_rows([row for _, row in rows])
-            self.append(
-                [
-                    StoredRow(record, self.store.blocks.facts(row), {name: c[i] for name, c in channels.items()})
-                    for i, (record, row) in enumerate(rows)
-                ]
-            )
-            rows.clear()
+    def _unchanged(self, record: ImageRecord) -> Known | None:
+        known = self.folder.table.at(locate(record.path))
+        try:
+            found = os.stat(record.path) if known is not None else None  # noqa: PTH116 (called a million times)
+        except (OSError, ValueError):
+            return None
+        return known if known is not None and found is not None and is_unchanged(known, found) else None
 
     def append(self, rows: Sequence[EncodedRow]) -> None:
         """Take a finished batch; it is on the disk at the latest one second and one batch later.
 
-        Rows the store has already (from :attr:`cache`) and failures it knows cost nothing. A file that was found by
-        its content under another name takes the row over if the old name is gone.
+        Rows the store has already (``reused``) and failures it knows cost nothing. A file that was found by its content
+        under another name takes the row over if the old name is gone.
         """
         for row in rows:
-            if row.channels is None:
-                if self._failures.get(row.record.path) == row.error:
-                    continue
-            elif getattr(row, "reused", False) and self.cache is not None:
-                if self.cache.unchanged(row.record) is not None:
-                    continue
-                row = self._take_over(row)
-            self._buffer.add(row)
+            location = locate(row.record.path)
+            if getattr(row, "reused", False):
+                self._reuse(location, row)
+            elif row.channels is None:
+                self._fail(location, row)
+            else:
+                self._buffer.add(location, row)
         waited = time.monotonic() - self._last_flush
         full = self._buffer.bytes >= (self._flush_bytes if waited >= _PAUSE else MOST_BYTES)
-        if len(self._buffer) and (full or waited >= self._interval):
-            with explaining(self.path):
-                self.flush()
+        if full or waited >= self._interval:
+            self.flush()
 
-    def _take_over(self, row: EncodedRow) -> EncodedRow:
-        """A file known by content: if an old name of it is gone, drop that row and keep what it said of the image."""
-        assert self.store is not None and self.cache is not None
+    def _reuse(self, location: str, row: EncodedRow) -> None:
+        table = self.folder.table
+        here = table.at(location)
+        if here is not None and here.facts.sha256 == row.facts.sha256:  # known, or touched
+            self._update(here, row.record, row.facts)
+            return
+        same = table.of_content(row.facts.bytes, row.facts.sha256)
         record = row.record
-        for i in self.cache.rows_of_content(row.facts.sha256):
-            stored = self.store.blocks.record(i)
-            if not os.path.lexists(stored.path):
-                self._buffer.drop(stored.path)
+        self._touch()
+        for known in same:
+            # a relative one is an older version's, of which nobody knows from where it was given
+            if known.location and not (os.path.isabs(known.location) and os.path.lexists(known.location)):
+                table.drop(known.id)
                 if not _says_anything(record):
-                    record = replace(stored, path=record.path)
-        return StoredRow(record, row.facts, row.channels)
+                    record = replace(known.record, path=record.path)
+        ((part, place),) = table.places([same[0].id])
+        table.insert(part, place, to_values(location, record, row.facts))
 
-    def prune(self) -> int:
-        """Remove rows and failures whose file is gone; returns how many."""
-        if self.store is None:
-            return 0
-        gone = 0
-        for path in chain(self._failures, chain.from_iterable(rows.path for rows in self.store.blocks)):
-            if not os.path.lexists(path):
-                self._buffer.drop(path)
-                gone += 1
-        return gone
+    def _update(self, known: Known, record: ImageRecord, facts: FileFacts) -> None:
+        news: dict[str, Any] = {}
+        if facts.mtime_ns != known.facts.mtime_ns:
+            news["mtime_ns"] = facts.mtime_ns
+        if _says_anything(record):
+            news |= {
+                name: getattr(record, name) for name in _INFO if getattr(record, name) != getattr(known.record, name)
+            }
+        if "label" in news and news["label"] is None:
+            news["label"] = -1
+        if news:
+            self._touch()
+            self.folder.table.update(known.id, news)
 
-    def slices(self, records: Sequence[ImageRecord], size: int) -> Iterator[tuple[Sequence[ImageRecord], Path]]:
-        """Cut records into slices, each with the part that another process shall write (:mod:`.shards`)."""
-        if records:
-            with explaining(self.path):
-                self._session.make_way()
-                self._session.publish()
-        for start in range(0, len(records), size):
-            yield records[start : start + size], self._session.next_name()
+    def _fail(self, location: str, row: EncodedRow) -> None:
+        table = self.folder.table
+        if table.stands(location, row.facts.sha256):
+            self.kept += 1
+        elif table.failure(location) != (row.error, row.facts.sha256):
+            self._touch()
+            table.fail(row.record.path, row.error, location, row.facts.sha256)
+
+    def prune(self, limit: float = 1.0) -> tuple[int, int]:
+        """Remove rows and failures whose file is gone; nothing if that is more than ``limit`` of all rows, as when a
+        disk is not there. Returns (how many were removed, how many rows have no file)."""
+        self.flush()
+        locations = [location for block in Selection(self.folder).column("location") for location in block]
+        gone = [place for place in locations if os.path.isabs(place) and not os.path.lexists(place)]
+        if len(gone) > limit * len(locations):
+            return 0, len(gone)
+        failed = [location for _, _, location, _ in self.folder.table.failures() if not os.path.lexists(location)]
+        for location in (*gone, *failed):
+            self._touch()
+            self.folder.table.vacate(location)
+        return len(gone) + len(failed), len(gone)
+
+    def next_part(self) -> Path:
+        """A name for a part that another process shall write (:mod:`aigiscan.store.shards`)."""
+        return self.folder.path / self.folder.next_name()
+
+    def adopt(self, part: Path) -> None:
+        """Take over a part that another process has written."""
+        self.flush()
+        with explaining(self.path):
+            self._touch()
+            self._commit(part.name)
 
     # -- to the disk --------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Write what has been taken so far as an immutable part."""
-        if not len(self._buffer):
-            return
-        start = time.monotonic()
-        self._session.write(self._buffer.content())
-        self._buffer.clear()
-        self._last_flush = time.monotonic()
-        # On a slow disk the parts become larger, so that writing them stays below 4 % of the time.
-        self._interval = self._flush_seconds * max(1.0, 25 * (self._last_flush - start))
+        """Write what has been taken so far."""
+        with explaining(self.path):
+            start = time.monotonic()
+            if len(self._buffer):
+                self._touch()
+                name = self.folder.next_name()
+                layout.write_file(self.folder.path / name, self._buffer)
+                self._commit(name)
+                self._buffer.clear()
+            else:
+                self.folder.table.commit()
+            self._last_flush = time.monotonic()
+            # On a slow disk the parts become larger, so that writing them stays below 4 % of the time.
+            self._interval = self._flush_seconds * max(1.0, 25 * (self._last_flush - start))
 
-    def _release(self) -> None:
-        if self.store is not None:
-            self.store.close()
-        self._lock.release()
-        self._session.leave()
+    def _commit(self, name: str) -> None:
+        with interrupts_wait():
+            self.folder.adopt(name)
+            self.folder.table.commit()
+        self.folder.tidy()
+
+    def _touch(self) -> None:
+        """Something will be changed."""
+        self.folder.table.begin()
+        self.folder.table.state("unfinished", True)
+        self._changed = True
 
 
 def _says_anything(record: ImageRecord) -> bool:
     return record.label is not None or any(getattr(record, name) for name in _INFO)
-
-
-def _names(channels: Mapping[str, ChannelSpec]) -> str:
-    return ", ".join(sorted(channels))

@@ -51,7 +51,7 @@ def test_cluster_gives_the_same_store_though_a_worker_dies(tmp_path, make_images
 def _kill_when_a_part_is_there(pid: int, store: Path) -> None:
     parts = store.with_name(store.name + ".parts")
     limit = time.monotonic() + 60
-    while not list(parts.glob("g000001-*.h5")) and time.monotonic() < limit:
+    while not list(parts.glob("part-*[1-9].h5")) and time.monotonic() < limit:
         time.sleep(0.005)
     os.kill(pid, signal.SIGKILL)
 
@@ -70,12 +70,12 @@ def test_a_slice_that_is_there_is_not_done_again(tmp_path, make_images):
     records = records_of(make_images(3))
     encoder = FakeEncoder(HEADS)
     fingerprint = {**encoder.fingerprint(), "equalization": ""}
-    target = tmp_path / "g000001-000001.h5"
+    target = tmp_path / "part-00000001.h5"
     assert read_shard(target) is None
-    first = write_shard(target, fingerprint, encoder.channels(), run(records, encoder))
-    assert first.rows == 3 and first.failures == ()
+    write_shard(target, fingerprint, encoder.channels(), ((row.record.path, row) for row in run(records, encoder)))
+    assert read_shard(target) == (3, [])
     task = SliceTask(tuple(records), "", str(target), "no fingerprint at all", False, "cpu", SETTINGS)
-    assert embed_slice(task) == first
+    assert embed_slice(task) == (3, [])
 
 
 def test_a_worker_with_another_encoder_refuses(tmp_path, make_images):
@@ -85,7 +85,7 @@ def test_a_worker_with_another_encoder_refuses(tmp_path, make_images):
     task = SliceTask(
         tuple(records_of(make_images(1))),
         "",
-        str(tmp_path / "g000001-000001.h5"),
+        str(tmp_path / "part-00000001.h5"),
         json.dumps(wanted),
         False,
         "cpu",
