@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import threading
@@ -11,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from aigiscan.files import file_sha256
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store.files import locate
 from aigiscan.store.folder import Folder
@@ -43,8 +43,7 @@ class StoreCache:
                     return known.id, known.facts
                 if not stat.S_ISREG(found.st_mode) or not self._table.has_size(found.st_size):
                     return None
-            with open(record.path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = file_sha256(record.path)
         except (OSError, ValueError):
             return None  # the loader will open it again and say why not
         with self._lock:

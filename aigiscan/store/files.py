@@ -1,4 +1,4 @@
-"""Files: where a store lies, how a file appears whole or not at all, and what the system's refusals mean.
+"""Where a store lies, and what becomes of the system's refusals.
 
 A store is a folder (``S/``) of immutable parts with a row table, or one packed file ``S.h5``. While a packed file is
 being made it is a folder beside it, ``S.h5.parts/``.
@@ -10,24 +10,16 @@ import errno
 import io
 import os
 import re
-import signal
 import sqlite3
-import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from aigiscan.errors import StoreError
+from aigiscan.files import reason
 
-TMP_SUFFIX = ".tmp"
 _H5_SUFFIXES = (".h5", ".hdf5")
-
-
-def follow_link(path: str | Path) -> Path:
-    """Where a store really lies: a link to a large disk must not become a file on the small one."""
-    return Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
 
 
 def is_packed(path: Path) -> bool:
@@ -54,39 +46,6 @@ def locate(path: str) -> str:
     return os.path.normcase(os.path.abspath(path))
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable; not every system can (then the file is still whole)."""
-    try:
-        fd = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; on success it is synced and renamed to ``path``, else removed.
-
-    The name is unique, because two workers may be writing the same part (one of them given up for lost).
-    """
-    tmp = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TMP_SUFFIX}")
-    try:
-        yield tmp
-        with open(tmp, "r+b") as file:
-            os.fsync(file.fileno())
-        tmp.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        tmp.unlink(missing_ok=True)
-        raise
-
-
 class DeferringFile(io.FileIO):
     """A file for HDF5 to write to that remembers the system's first refusal instead of reporting it.
 
@@ -98,11 +57,15 @@ class DeferringFile(io.FileIO):
         super().__init__(path, "w+")
         self.refusal: OSError | None = None
 
+    def check(self) -> None:
+        """Raise the first refusal, if there was one."""
+        if self.refusal is not None:
+            raise self.refusal
+
     def __exit__(self, *_: Any) -> None:
         """Close; whatever HDF5 made of a refusal, the refusal is what is raised."""
         self.close()
-        if self.refusal is not None:
-            raise self.refusal
+        self.check()
 
     def write(self, data: Any) -> int:
         """Write all of ``data``."""
@@ -135,61 +98,33 @@ class DeferringFile(io.FileIO):
 
 
 @contextmanager
-def interrupts_wait() -> Iterator[Callable[[], None]]:
-    """Ctrl-C waits until the block ends, or until it calls what it is given: inside HDF5 it would do the harm of a
-    failed write, and between a part and its commit it would be hard to say what is stored."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield lambda: None
-        return
-    came = threading.Event()
-
-    def check() -> None:
-        if came.is_set():
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, lambda *_: came.set())
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    check()
-
-
-@contextmanager
 def explaining(path: Path) -> Iterator[None]:
     """Turn the refusals of system and database into one line that says what to do."""
     try:
         yield
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {reason(error)}") from error
-    except sqlite3.Error as error:
-        raise StoreError(f"cannot write {path}: {_database_reason(error)}") from error
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"cannot write {path}: {_advice(error)}") from error
 
 
-def reason(error: OSError) -> str:
-    """A refusal in words, with what to do."""
-    number = error.errno
-    if number is None:  # HDF5 gives its own text with the number inside
+def _advice(error: OSError | sqlite3.Error) -> str:
+    if isinstance(error, sqlite3.Error):  # SQLite does not tell what the system said
+        text = str(error)
+        if "I/O" in text:
+            return "the disk refuses, or a file would be larger than allowed here (ulimit -f?); what was done is kept"
+        known = {"full": errno.ENOSPC, "readonly": errno.EACCES, "unable to open": errno.EACCES}
+        number = next((number for words, number in known.items() if words in text), None)
+        if number is None:
+            return f"its row table says: {text}; see 'aigiscan stores verify'"
+        error = OSError(number, text)
+    if error.errno is None:  # HDF5 gives its own text with the number inside
         match = re.search(r"errno = (\d+)", str(error))
-        number = int(match[1]) if match else None
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full; make room and run again, finished images are kept"
-    if number == errno.EFBIG:
-        return "the file would be larger than allowed here (ulimit -f?); finished images are kept"
-    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return "no permission to write there; choose another place"
-    if number is not None:
-        return os.strerror(number)
-    return str(error).splitlines()[0]
-
-
-def _database_reason(error: sqlite3.Error) -> str:
-    text = str(error)
-    if "full" in text:
-        return reason(OSError(errno.ENOSPC, text))
-    if "I/O" in text:  # SQLite does not tell which
-        return "the disk refuses, or a file would be larger than allowed here (ulimit -f?); finished images are kept"
-    if "readonly" in text or "unable to open" in text:
-        return reason(OSError(errno.EACCES, text))
-    return f"its row table says: {text}; see 'aigiscan stores verify {{store}}'"
+        error = OSError(int(match[1]), "") if match else error
+    advice = {
+        errno.ENOSPC: "; make room and run again, what was done is kept",
+        getattr(errno, "EDQUOT", -1): "; make room and run again, what was done is kept",
+        errno.EFBIG: "; what was done is kept",
+        errno.EACCES: "; no permission to write there: choose another place",
+        errno.EPERM: "; no permission to write there: choose another place",
+        errno.EROFS: "; choose another place",
+    }
+    return reason(error) + advice.get(error.errno or 0, "")

@@ -22,8 +22,9 @@ import numpy as np
 from aigiscan.encoders import compare_fingerprints
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.errors import StoreError
+from aigiscan.files import TMP_SUFFIX, replacing, uninterrupted
 from aigiscan.store import layout
-from aigiscan.store.files import TMP_SUFFIX, interrupts_wait, locate, replacing, sync_folder
+from aigiscan.store.files import locate
 from aigiscan.store.part import OpenParts, Part
 from aigiscan.store.table import TABLE_NAME, RowTable, damaged
 
@@ -84,7 +85,7 @@ class Folder:
                 (path / name).unlink(missing_ok=True)
         try:
             folder = cls(path, RowTable.to_write(path))
-            with interrupts_wait():
+            with uninterrupted():
                 folder.table.begin()
                 folder._take_over_parts()
                 folder.table.sweep()
@@ -226,7 +227,7 @@ class Folder:
         ids = chosen.ids()
         if ids:
             layout.write_file(self.path / name, chosen)
-        with interrupts_wait():
+        with uninterrupted():
             self.table.begin()
             if ids:
                 merged = self.table.add_part(name, len(ids), (self.path / name).stat().st_size)
@@ -250,25 +251,19 @@ class Folder:
         self.table.commit()
         self.remove_retired()
 
-    def become(self, other: Path) -> None:
-        """Hold what another folder holds instead, in one commit; its parts are moved here."""
-        table = self.table
-        source = Folder.to_read(other)
-        parts = source.table.parts()
-        source.close()
-        with interrupts_wait():
-            before = table.parts()
-            table.begin()
-            moved = {old: (table.add_part(self.next_name(), *facts), name) for old, (name, *facts) in parts.items()}
-            table.retire([number for number, _ in moved.values()])  # if a kill comes now they are leftovers
-            table.commit()
-            names = table.parts(live=False)
-            for number, name in moved.values():
-                (other / name).rename(self.path / names[number][0])
-            sync_folder(self.path)
-            table.take_all(other / TABLE_NAME, {old: number for old, (number, _) in moved.items()}, before)
+    def become(self, source: layout.Source) -> None:
+        """Hold what a source holds instead, in one commit."""
+        name = self.next_name()
+        self.table.retire([self.table.add_part(name, 0, 0)])  # if a kill comes before the commit it is a leftover
+        layout.write_file(self.path / name, source)
+        with uninterrupted():
+            self.table.begin()
+            self.table.clear()
+            self.table.set_header(source.fingerprint, source.channels, layout.versions())
+            self.fingerprint, self.channels = dict(source.fingerprint), dict(source.channels)
+            self.adopt(name)
+            self.table.commit()
         self.remove_retired()
-        self.close()
 
     def remove_retired(self) -> None:
         """Remove the files of parts that are in use no more; one that is open on Windows goes another time."""

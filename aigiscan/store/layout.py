@@ -8,6 +8,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,9 @@ import numpy as np
 from aigiscan import __version__
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.errors import StoreError
+from aigiscan.files import replacing, uninterrupted
 from aigiscan.images.records import FileFacts, ImageRecord
-from aigiscan.store.files import DeferringFile, interrupts_wait, replacing
+from aigiscan.store.files import DeferringFile
 
 FORMAT = 1
 
@@ -81,70 +83,75 @@ class Source(Protocol):
 
 def write_file(target: Path, source: Source) -> None:
     """Write a source as one file that appears under its name whole or not at all. Memory: some blocks of a column or a
-    channel. No time stamps: equal rows give equal bytes."""
-    n, digests = len(source), {}
-    with replacing(target) as tmp, interrupts_wait() as check, DeferringFile(tmp) as disk, new_file(disk) as file:
+    channel. No time stamps: equal rows give equal bytes. Ctrl-C comes through between two blocks."""
+    digests: dict[str, Any] = {}
+    with replacing(target) as tmp, DeferringFile(tmp) as disk, _writing(disk) as file:
         write_header(file, source.fingerprint, source.channels)
-
-        def going_on() -> None:
-            check()
-            if disk.refusal is not None:
-                raise disk.refusal
-
-        for name, kind in COLUMNS.items():
-            full = f"{ROWS}/{name}"
-            digests[full] = _write_column(file, full, kind, n, partial(source.column, name), going_on)
-        failed = source.failure_rows()
-        for i, name in enumerate(FAILURE_COLUMNS):
-            entries = [[row[i] for row in failed]]
-            _write_column(file, f"{FAILURES}/{name}", LONG, len(failed), partial(iter, entries), going_on)
-        _write_column(file, f"{DROPPED}/path", LONG, 0, partial(iter, []), going_on)  # older versions look for it
-        for name, spec in sorted(source.channels.items()):
-            chunks = chunk_shape(n, spec.shape) if n else None
-            dataset = file.create_dataset(name, (n, *spec.shape), spec.dtype, chunks=chunks, track_times=False)
-            digest = hashlib.sha256()
-            for rows, *index in channel_blocks(dataset):
-                going_on()
-                block = source.read_stored(name, np.arange(rows.start, rows.stop), tuple(index))
-                dataset[(rows, *index)] = block
-                digest.update(np.ascontiguousarray(block).data)
-            digests[name] = digest.hexdigest()
-        file.attrs["digests"] = json.dumps(digests)
+        for dataset, place, block in _blocks(file, source):
+            with uninterrupted():
+                dataset[place] = block
+            disk.check()
+            digests.setdefault(dataset.name[1:], hashlib.sha256()).update(content(block))
+        file.attrs["digests"] = json.dumps({name: digest.hexdigest() for name, digest in digests.items()})
 
 
-def _write_column(
-    file: h5py.File, name: str, kind: str, n: int, blocks: Callable[[], Iterator[list]], going_on: Callable[[], None]
-) -> str:
-    """One column, in blocks; returns the sha256 of its content."""
-    text, digest, start = kind.endswith("text"), hashlib.sha256(), 0
-    width = 0
+@contextmanager
+def _writing(disk: DeferringFile) -> Iterator[h5py.File]:
+    with uninterrupted():
+        file = h5py.File(disk, "w", rdcc_nbytes=0)  # each chunk is written once and whole: no cache of them
+        limit_metadata(file)
+    try:
+        yield file
+    finally:
+        with uninterrupted():
+            file.close()
+
+
+def _blocks(file: h5py.File, source: Source) -> Iterator[tuple[h5py.Dataset, Any, np.ndarray]]:
+    """Make all datasets; (dataset, place, content) of everything that goes into them."""
+    n, failed = len(source), source.failure_rows()
+    for name, kind in COLUMNS.items():
+        yield from _column_blocks(file, f"{ROWS}/{name}", kind, n, partial(source.column, name))
+    for i, name in enumerate(FAILURE_COLUMNS):
+        entries = [[row[i] for row in failed]]
+        yield from _column_blocks(file, f"{FAILURES}/{name}", LONG, len(failed), partial(iter, entries))
+    yield from _column_blocks(file, f"{DROPPED}/path", LONG, 0, partial(iter, []))  # older versions look for it
+    for name, spec in sorted(source.channels.items()):
+        dataset = _create(file, name, (n, *spec.shape), spec.dtype, chunks=chunk_shape(n, spec.shape) if n else None)
+        for rows, *index in channel_blocks(dataset):
+            block = source.read_stored(name, np.arange(rows.start, rows.stop), tuple(index))
+            yield dataset, (rows, *index), block
+
+
+def _column_blocks(
+    file: h5py.File, name: str, kind: str, n: int, blocks: Callable[[], Iterator[list]]
+) -> Iterator[tuple[h5py.Dataset, Any, np.ndarray]]:
+    text, width, start = kind.endswith("text"), 0, 0
     if kind == "text":  # a first pass for the width
         width = max((len(encode_text(value)) for block in blocks() for value in block), default=0) or 1
-    dtype = column_dtype(kind, width)
-    dataset = file.create_dataset(name, (n,), dtype, track_times=False)
+    # text is UTF-8 bytes (paths: the bytes of the file system)
+    dtype = h5py.string_dtype("utf-8", width or None) if text else np.dtype(kind)
+    dataset = _create(file, name, (n,), dtype)
     for values in blocks():
-        going_on()
         stop = start + len(values)
-        array = np.array([encode_text(value) for value in values] if text else values, dtype=_memory_dtype(kind, width))
-        # the view carries h5py's mark for UTF-8, without which HDF5 refuses to convert
-        dataset[start:stop] = array.view(dtype) if kind == "text" else array
-        digest.update(column_bytes(array))
+        if not text:
+            yield dataset, slice(start, stop), np.array(values, dtype=dtype)
+        elif kind == LONG:
+            yield dataset, slice(start, stop), np.array([encode_text(value) for value in values], dtype=object)
+        else:  # the view carries h5py's mark for UTF-8, without which HDF5 refuses to convert
+            fixed = np.array([encode_text(value) for value in values], dtype=f"S{width}")
+            yield dataset, slice(start, stop), fixed.view(dtype)
         start = stop
-    return digest.hexdigest()
 
 
-def column_bytes(array: np.ndarray) -> bytes:
-    """What the digest of a column is made of: numbers as they are, texts with a zero byte after each."""
+def _create(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any, **options: Any) -> h5py.Dataset:
+    with uninterrupted():
+        return file.create_dataset(name, shape, dtype, track_times=False, **options)
+
+
+def content(array: np.ndarray) -> bytes:
+    """What the digest of a dataset is made of: numbers as they are, texts with a zero byte after each."""
     return b"".join(value + b"\0" for value in array.tolist()) if array.dtype.kind in "OS" else array.tobytes()
-
-
-def column_dtype(kind: str, width: int) -> Any:
-    """HDF5 type of a column; text is UTF-8 bytes (paths: the bytes of the file system)."""
-    return h5py.string_dtype("utf-8", width or None) if kind.endswith("text") else np.dtype(kind)
-
-
-def _memory_dtype(kind: str, width: int) -> Any:
-    return f"S{width}" if kind == "text" else np.dtype(object if kind == LONG else kind)
 
 
 def chunk_shape(n: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -174,13 +181,6 @@ def channel_blocks(dataset: h5py.Dataset) -> Iterator[tuple[slice, ...]]:
     for r in rows:
         for start in range(0, n, across):
             yield r, slice(start, min(n, start + across))
-
-
-def new_file(disk: Any) -> h5py.File:
-    """A file to write; without a cache of chunks, because each is written once and whole."""
-    file = h5py.File(disk, "w", rdcc_nbytes=0)
-    limit_metadata(file)
-    return file
 
 
 def limit_metadata(file: h5py.File) -> None:

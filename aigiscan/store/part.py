@@ -14,8 +14,8 @@ import numpy as np
 from h5py import h5d, h5p
 
 from aigiscan.errors import StoreError
+from aigiscan.files import reason
 from aigiscan.store import layout
-from aigiscan.store.files import reason
 
 #: bytes of chunks kept per channel at most while neighbouring rows are asked for: one row of chunks, if it fits (all
 #: heads of a ViT-L/14: 25 MB)

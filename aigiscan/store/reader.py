@@ -12,9 +12,10 @@ import numpy as np
 from aigiscan.encoders import compare_fingerprints
 from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec
 from aigiscan.errors import StoreError
+from aigiscan.files import follow_link
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store import layout
-from aigiscan.store.files import follow_link, identity, is_packed, work_folder
+from aigiscan.store.files import identity, is_packed, work_folder
 from aigiscan.store.folder import Folder, Selection, list_parts
 from aigiscan.store.part import Part
 from aigiscan.store.table import TABLE_NAME, from_values

@@ -233,9 +233,9 @@ class RowTable:
         return {number: tuple(values) for number, *values in found}
 
     def add_part(self, name: str, rows: int, size: int) -> int:
-        """Name a part; returns its number."""
-        added = self.sql.execute("INSERT INTO parts (name, rows, bytes, live) VALUES (?, ?, ?, 1)", (name, rows, size))
-        return int(added.lastrowid or 0)
+        """Name a part as being in use; returns its number."""
+        query = "INSERT OR REPLACE INTO parts (name, rows, bytes, live) VALUES (?, ?, ?, 1)"
+        return int(self.sql.execute(query, (name, rows, size)).lastrowid or 0)
 
     def all_parts(self) -> dict[int, tuple[str, int, int]]:
         """Every part there ever was: a name is never given again."""
@@ -254,23 +254,10 @@ class RowTable:
         query = "SELECT number FROM parts WHERE live AND rows > 2 * (SELECT count(*) FROM rows WHERE part = number)"
         return [number for (number,) in self.sql.execute(query)]
 
-    def take_all(self, other: Path, parts: Mapping[int, int], before: Iterable[int]) -> None:
-        """Hold what another table holds instead, in one commit; parts: its numbers → those they have here."""
-        self.sql.execute("ATTACH CAST(? AS TEXT) AS new", (os.fsencode(other),))
-        self.begin()
-        columns = f"place, {_NAMES}"
-        for table in ("rows", "failures", "meta"):
-            self.sql.execute(f"DELETE FROM main.{table}")
-        self.sql.execute(f"INSERT INTO main.rows (part, {columns}) SELECT -part, {columns} FROM new.rows ORDER BY id")
-        self.sql.executemany(
-            "UPDATE rows SET part = ? WHERE part = ?", [(here, -there) for there, here in parts.items()]
-        )
-        self.sql.execute("INSERT INTO main.failures SELECT * FROM new.failures")
-        self.sql.execute("INSERT INTO main.meta SELECT * FROM new.meta")
-        self.retire(before)
-        self.sql.executemany("UPDATE parts SET live = 1 WHERE number = ?", [(number,) for number in parts.values()])
-        self.commit()
-        self.sql.execute("DETACH new")
+    def clear(self) -> None:
+        """Forget all rows, failures and parts."""
+        for change in ("DELETE FROM rows", "DELETE FROM failures", "UPDATE parts SET live = 0"):
+            self.sql.execute(change)
 
     def move(self, rows: Sequence[int], part: int) -> None:
         """These rows now lie in another part, in this order."""

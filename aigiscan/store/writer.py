@@ -17,11 +17,12 @@ from filelock import FileLock, Timeout
 from aigiscan.encoders import compare_fingerprints
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.errors import StoreError
+from aigiscan.files import follow_link, uninterrupted
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store import layout
 from aigiscan.store.buffer import EncodedRow, RowBuffer
 from aigiscan.store.cache import StoreCache, is_unchanged
-from aigiscan.store.files import explaining, follow_link, identity, interrupts_wait, is_packed, locate, work_folder
+from aigiscan.store.files import explaining, identity, is_packed, locate, work_folder
 from aigiscan.store.folder import FIRST_PART, Folder, Selection, link
 from aigiscan.store.part import Part
 from aigiscan.store.reader import EmbeddingStore, is_store
@@ -166,11 +167,14 @@ class StoreWriter:
         self.folder.finish()
         if self._packed and self._changed:
             layout.write_file(self.path, Selection(self.folder))
-        elif not self._packed and self.folder.path == self._new:
-            self.folder.close()
+        elif self.folder.path == self._new and not self._packed:
             if not (self._root / TABLE_NAME).exists():  # an older version's folder
                 Folder.make(self._root, {}, {})
-            Folder.to_write(self._root).become(self._new)
+            old = Folder.to_write(self._root)
+            old.become(Selection(self.folder))
+            old.close()
+            self.cache.close()
+            self.folder.close()
             shutil.rmtree(self._new, ignore_errors=True)
         if self._packed:
             self.cache.close()
@@ -319,7 +323,7 @@ class StoreWriter:
             self._interval = self._flush_seconds * max(1.0, 25 * (self._last_flush - start))
 
     def _commit(self, name: str) -> None:
-        with interrupts_wait():
+        with uninterrupted():
             self.folder.adopt(name)
             self.folder.table.commit()
         self.folder.tidy()
