@@ -28,8 +28,11 @@ _SHOWN_FAILURES = 10
 
 @dataclass(frozen=True, slots=True)
 class EmbedSettings:
-    """How to go through the images. equalization: as :meth:`Equalization.parse` reads it, "" none. prune_most: also if
-    more than half of the rows would go."""
+    """How to go through the images.
+
+    equalization: as :meth:`Equalization.parse` reads it, "" none. prune_most: also if more than half of the rows would
+    go. isolate: see :func:`aigiscan.runner.run_batches`.
+    """
 
     equalization: str = ""
     batch_size: int = 32
@@ -38,6 +41,7 @@ class EmbedSettings:
     resume: bool = True
     prune: bool = False
     prune_most: bool = False
+    isolate: float | None = None
 
     def runner_options(self) -> dict[str, Any]:
         """The options of :func:`aigiscan.runner.run_batches`."""
@@ -47,6 +51,7 @@ class EmbedSettings:
             "workers": self.workers,
             "equalization": equalization,
             "max_pixels": self.max_pixels,
+            "isolate": self.isolate,
         }
 
 

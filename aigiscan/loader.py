@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aigiscan.encoders.base import Encoder
 from aigiscan.errors import InputError
+from aigiscan.images.ahead import in_order
 from aigiscan.images.decode import DEFAULT_MAX_PIXELS, decode
 from aigiscan.images.equalize import Equalization
-from aigiscan.images.records import FileFacts, ImageRecord
+from aigiscan.images.records import DecodedImage, FileFacts, ImageRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
-
-# Threads, not processes: Pillow and hashlib release the interpreter lock, so threads reached the rate of processes
-# (benchmarks/bench_scan.py), start at once and share the cache. More than 16 would only wait for each other.
-MAX_WORKERS = 16
-
-
-def default_workers() -> int:
-    """Loader threads when nothing is asked for: one per core that this process may use, at most 16."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MAX_WORKERS, cores)
 
 
 class Cache(Protocol):
@@ -65,6 +53,7 @@ class Loader:
     equalization: Equalization | None = None
     max_pixels: int = DEFAULT_MAX_PIXELS
     cache: Cache | None = None
+    decode: Callable[..., DecodedImage] = decode
 
     def load(self, record: ImageRecord) -> Loaded:
         """One file; whatever is wrong with it becomes an error of its row."""
@@ -72,7 +61,7 @@ class Loader:
         if hit is not None:
             return Loaded(record, hit[1], row=hit[0])
         least_side = self.equalization.least_side if self.equalization is not None else 0
-        image = decode(record, max_pixels=self.max_pixels, least_side=least_side)
+        image = self.decode(record, max_pixels=self.max_pixels, least_side=least_side)
         if image.pixels is None:
             return Loaded(record, image.facts, error=image.error)
         try:
@@ -86,17 +75,4 @@ class Loader:
 
     def load_all(self, records: Iterable[ImageRecord], workers: int, ahead: int) -> Generator[Loaded, None, None]:
         """All files in order, at most ``ahead`` of them loaded and not yet taken; 0 workers: in this thread."""
-        if workers == 0:
-            yield from map(self.load, records)
-            return
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="aigiscan-loader")
-        queue: deque[Future[Loaded]] = deque()
-        try:
-            for record in records:
-                queue.append(pool.submit(self.load, record))
-                if len(queue) >= ahead:
-                    yield queue.popleft().result()
-            while queue:
-                yield queue.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        return in_order(self.load, records, workers, ahead)

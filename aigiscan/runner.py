@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from aigiscan.encoders.base import Encoder
+from aigiscan.images.ahead import default_workers
 from aigiscan.images.beside import complete
-from aigiscan.images.decode import DEFAULT_MAX_PIXELS
+from aigiscan.images.decode import DEFAULT_MAX_PIXELS, decode
 from aigiscan.images.equalize import Equalization
+from aigiscan.images.isolate import IsolatedDecoder
 from aigiscan.images.records import FileFacts, ImageRecord
-from aigiscan.loader import Cache, Loaded, Loader, default_workers
+from aigiscan.loader import Cache, Loaded, Loader
 
 # A group is at most one batch for the encoder and the rows without work for it (cached, unreadable) in between; with
 # all heads of a ViT-L/14 this many cached rows are 50 MB.
@@ -53,10 +56,12 @@ def run_batches(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     cache: Cache | None = None,
     sizes: Iterator[int] | None = None,
+    isolate: float | None = None,
 ) -> Iterator[list[Encoded]]:
     """As :func:`run`, in lists that end where a batch of the encoder ends: what a store keeps as finished work.
 
     sizes: images of the first, second, … batch, none above ``batch_size``; None: ``batch_size`` each.
+    isolate: seconds that a picture may take to be decoded, in a process of its own (:mod:`aigiscan.images.isolate`).
 
     workers: loader threads, None for one per core (at most 16); 0 loads in this thread. Two batches are read ahead,
     so memory does not grow with the number of records, which may come from a generator. A file that cannot be read or
@@ -64,11 +69,15 @@ def run_batches(
     generator, stops the threads.
     """
     workers = default_workers() if workers is None else workers
-    loader = Loader(encoder, equalization, max_pixels, cache)
-    loaded = loader.load_all(complete(records, encoder.beside), workers, ahead=2 * batch_size + workers)
     batches = _Batches(repeat(batch_size) if sizes is None else sizes)
     group: list[Loaded] = []
-    try:
+    isolated = None if isolate is None else IsolatedDecoder(isolate)
+    loader = Loader(encoder, equalization, max_pixels, cache, isolated.decode if isolated else decode)
+    loaded = loader.load_all(complete(records, encoder.beside), workers, ahead=2 * batch_size + workers)
+    with ExitStack() as stack:
+        stack.callback(loaded.close)
+        if isolated:
+            stack.enter_context(isolated)  # left before the threads are, which may wait for its processes
         for item in loaded:
             group.append(item)
             if batches.ends_with(item.to_encode):
@@ -76,8 +85,6 @@ def run_batches(
                 group = []
         if group:
             yield _encode(group, encoder, cache)
-    finally:
-        loaded.close()
 
 
 class _Batches:

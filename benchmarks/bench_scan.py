@@ -25,9 +25,10 @@ from bench_store import Result, markdown
 from PIL import Image
 
 from aigiscan.encoders import Encoder, EncoderOptions, create_encoder
+from aigiscan.images.ahead import default_workers
 from aigiscan.images.decode import decode
 from aigiscan.images.records import ImageRecord
-from aigiscan.loader import Loader, default_workers
+from aigiscan.loader import Loader
 from aigiscan.runner import run
 
 

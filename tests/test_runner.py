@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from fake_encoder import FakeEncoder
 
+from aigiscan.images.ahead import default_workers
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import FileFacts, ImageRecord
-from aigiscan.loader import default_workers
 from aigiscan.runner import after_whole_batches, growing_batches, run, run_batches
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from aigiscan.cli import console
+from aigiscan.cli import console, options
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def embed(
     workers: int | None = typer.Option(
         None, "--workers", min=0, help="Threads that read and decode files (default: by the number of cores)."
     ),
+    isolate: options.Isolate = False,
+    time_limit: options.TimeLimit = 60.0,
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
     precision: str = typer.Option(
         "auto", "--precision", help="auto, fp32, bf16 or fp16; auto takes that of the store if there is one."
@@ -87,6 +89,7 @@ def embed(
         equalization=stored_equalization if equalize is None else equalize,
         batch_size=batch_size,
         workers=workers,
+        isolate=time_limit if isolate else None,
         resume=resume,
         prune=prune,
         prune_most=yes,

@@ -59,6 +59,24 @@ Workers = Annotated[
         rich_help_panel=RUNNING,
     ),
 ]
+Isolate = Annotated[
+    bool,
+    typer.Option(
+        "--isolate",
+        help="Decode in processes of their own: a file that hangs or crashes a decoder costs its row, not the run.",
+        rich_help_panel=RUNNING,
+    ),
+]
+TimeLimit = Annotated[
+    float,
+    typer.Option(
+        "--time-limit",
+        min=0.1,
+        metavar="SECONDS",
+        help="With --isolate: what one file may take to be decoded.",
+        rich_help_panel=RUNNING,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=RUNNING),

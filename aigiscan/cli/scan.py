@@ -125,6 +125,8 @@ def scan(
     cache: options.Cache = None,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
+    isolate: options.Isolate = False,
+    time_limit: options.TimeLimit = 60.0,
     device: options.Device = "auto",
 ) -> None:
     """Judge every image: ai, real, uncertain or unreadable. A table on a terminal; CSV to a pipe or a file."""
@@ -151,7 +153,12 @@ def scan(
         console.warn(warning)
 
     start = time.perf_counter()
-    running = {"batch_size": batch_size, "workers": workers, **({"max_pixels": max_pixels} if max_pixels else {})}
+    running: dict[str, Any] = {
+        "batch_size": batch_size,
+        "workers": workers,
+        **({"max_pixels": max_pixels} if max_pixels else {}),
+    }
+    running["isolate"] = time_limit if isolate else None
     source = _Source(paths, include=include, exclude=exclude, all_files=all_files, running=running)
     made_by = MadeBy.of(
         chosen,

@@ -99,6 +99,14 @@ def decode(
     return DecodedImage(record, file.facts, pixels=pixels)
 
 
+def file_facts(path: str, max_bytes: int = DEFAULT_MAX_BYTES) -> FileFacts:
+    """What is known of a file that nobody could open: size, time and hash, as far as it can be read."""
+    try:
+        return _read(path, max_bytes)[1]
+    except _UnreadableError as unreadable:
+        return unreadable.facts
+
+
 def _read(path: str, max_bytes: int) -> tuple[bytes, FileFacts]:
     facts = FileFacts()
     try:

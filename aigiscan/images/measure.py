@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from PIL import Image
 
+from aigiscan.images.ahead import default_workers, in_order
 from aigiscan.images.decode import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode, quiet_pillow
 from aigiscan.images.equalize import Equalization, jpeg_bytes
 from aigiscan.images.records import FileFacts, ImageRecord
@@ -48,8 +47,8 @@ def measure(
     one = partial(
         _measure, perceptual=perceptual, equalization=equalization, max_pixels=max_pixels, max_bytes=max_bytes
     )
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        yield from pool.map(one, records)
+    workers = workers or default_workers()
+    yield from in_order(one, records, workers, ahead=4 * workers)
 
 
 def _measure(
