@@ -108,16 +108,14 @@ class LeftOut:
     @property
     def note(self) -> str:
         """One sentence: each image was scored by a fit that had not seen what."""
-        parts = [
-            f"its {noun} ({n} left out whole)"
-            if not split
-            else f"itself, but other pictures of its {noun} ({split} of {n + split})"
+        fakes, photographs = (
+            f"their {noun}" if not split else f"themselves (but with others of {split} of {n + split} {noun}s)"
             for noun, n, split in (
                 ("generator", self.generators, self.split_generators),
                 ("photo source", self.photo_sources, self.split_sources),
             )
-        ]
-        return f"fakes scored by fits without {parts[0]}, photographs by fits without {parts[1]}"
+        )
+        return f"fakes scored by fits without {fakes}, photographs by fits without {photographs}"
 
 
 def left_out(labels: ArrayLike, sources: Sequence[str] | NDArray, folds: Index, known: Collection[str] = ()) -> LeftOut:

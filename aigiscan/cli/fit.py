@@ -80,7 +80,7 @@ def fit(
         help="At most this share of real photographs may be called ai. Default: 0.01; with --calibrate-on: as it was.",
     ),
     max_miss: float = typer.Option(
-        0.01, "--max-miss", min=0.0, max=1.0, help="At most this share of fakes may be called real."
+        0.05, "--max-miss", min=0.0, max=1.0, help="At most this share of fakes may be called real."
     ),
     folds: int = typer.Option(10, "--folds", min=2, help="Folds that leave out whole generators and photo sources."),
     name: str | None = typer.Option(None, "--name", help="Name in the card. Default: the folder's name."),

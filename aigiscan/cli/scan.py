@@ -60,6 +60,34 @@ def scan(
         help="auto, fp32, bf16 or fp16. Default: the one the detector was fitted with.",
         rich_help_panel=options.MODEL,
     ),
+    max_fpr: float | None = typer.Option(
+        None,
+        "--max-fpr",
+        metavar="RATE",
+        help="At most this share of photographs may be called ai. Default: the detector's (see detectors show).",
+        rich_help_panel=options.PROMISE,
+    ),
+    max_miss: float | None = typer.Option(
+        None,
+        "--max-miss",
+        metavar="RATE",
+        help="At most this share of AI-generated pictures may be called real. Default: the detector's.",
+        rich_help_panel=options.PROMISE,
+    ),
+    fdr: float | None = typer.Option(
+        None,
+        "--fdr",
+        metavar="RATE",
+        help="Instead of --max-fpr: at most this share of all that is called ai are photographs. Rows come at the end.",
+        rich_help_panel=options.PROMISE,
+    ),
+    prior: float | None = typer.Option(
+        None,
+        "--prior",
+        metavar="SHARE",
+        help="p_ai for this share of AI-generated pictures, and a column likelihood_ratio. Default: 0.5, no column.",
+        rich_help_panel=options.PROMISE,
+    ),
     output: Path | None = typer.Option(
         None,
         "--output",
@@ -130,8 +158,10 @@ def scan(
     device: options.Device = "auto",
 ) -> None:
     """Judge every image: ai, real, uncertain or unreadable. A table on a terminal; CSV to a pipe or a file."""
+    from aigiscan.detector.calibration import is_small
     from aigiscan.detector.detector import Detector
-    from aigiscan.detector.verdict import REPORT_COLUMNS
+    from aigiscan.detector.discovery import at_discovery_rate
+    from aigiscan.detector.verdict import EVIDENCE_COLUMNS, REPORT_COLUMNS
     from aigiscan.reports.files import Arrangement
     from aigiscan.reports.meta import MadeBy
     from aigiscan.reports.terminal import meaning, summary
@@ -145,8 +175,14 @@ def scan(
         raise InputError(f"--sort {sort} is not known: use path or p_ai")
     if resume and output is None:
         raise InputError("--resume continues a report file: give it with -o FILE")
-    form = choose_format(report_format, output, excel_safe=excel_safe)
-    chosen = Detector.load(detector or BUILTIN)
+    if fdr is not None and (max_fpr is not None or resume):
+        raise InputError(
+            "--fdr sets the threshold for the whole folder at the end: leave out --max-fpr and --resume (--cache keeps "
+            "what is encoded)"
+        )
+    columns = REPORT_COLUMNS if prior is None else EVIDENCE_COLUMNS
+    form = choose_format(report_format, output, excel_safe=excel_safe, columns=columns)
+    chosen = Detector.load(detector or BUILTIN).with_rates(max_fpr if fdr is None else fdr, max_miss, prior)
     if detector is None and chosen.card.grade:
         console.note(f"no --detector given: using the built-in one, {chosen.card.grade}: {chosen.card.description}")
     for warning in chosen.calibration.warnings:
@@ -163,8 +199,8 @@ def scan(
     made_by = MadeBy.of(
         chosen,
         {
-            "columns": list(REPORT_COLUMNS), "format": type(form).__name__, "excel_safe": excel_safe,
-            "only": list(wanted), "precision": precision, "max_pixels": max_pixels,
+            "columns": list(columns), "format": type(form).__name__, "excel_safe": excel_safe, "only": list(wanted),
+            "prior": prior, "fdr": fdr, "precision": precision, "max_pixels": max_pixels,
         },
     )  # fmt: skip
     outputs = _Outputs(form, Arrangement(wanted, sort or "path"))
@@ -177,16 +213,30 @@ def scan(
             outputs.add_stdout()
         if on_screen or table:
             outputs.add_table(sys.stdout if on_screen else sys.stderr, Arrangement(wanted, sort or "p_ai"))
+        waiting: list[Verdict] = []
+        small = 0
+        if fdr is not None:
+            console.note("--fdr needs all p-values: the report is written when the last picture is judged")
         batches = source.batches(chosen, device=device, precision=precision, cache=cache)
         with console.bar("scan", source.total, rows_on_terminal=outputs.uses_stdout and sys.stdout.isatty()) as advance:
             for batch in batches:
-                outputs.write(list(chosen.judge_batch(batch)))
+                rows = list(chosen.judge_batch(batch))
+                small += int(is_small([v.width for v in rows], [v.height for v in rows]).sum())
+                if fdr is None:
+                    outputs.write(rows)
+                else:
+                    waiting += rows
                 advance(len(batch))
+        if fdr is not None:
+            outputs.write(at_discovery_rate(waiting, fdr))
+    if small and (note := chosen.calibration.small_note):
+        console.note(f"{small} small pictures: {note}")
     if sys.stderr.isatty():
         console.note(summary(outputs.counts, time.perf_counter() - start))
         if not (on_screen or table):
             _tell_failures(outputs)
-        console.note(meaning(chosen.calibration))
+        judged = outputs.counts.total() - outputs.counts["unreadable"]
+        console.note(meaning(chosen.calibration, judged, fdr))
     if any(outputs.counts[value] for value in failing):
         raise typer.Exit(1)
 

@@ -81,7 +81,7 @@ class Calibration:
     ``real`` (detectors written before). max_fpr, max_miss: in (0, 1). platt: (slope, intercept) of the log odds, or
     empty: then ``p_ai`` is NaN. floor: ``p_ai`` stays within [floor, 1 − floor], for m pictures say nothing of what is
     rarer than one in m. curve_x, curve_p, guard: of detectors written before, which judge as they did; see
-    :class:`aigiscan.detector.guard.SourceGuard`.
+    :class:`aigiscan.detector.guard.SourceGuard`. prior: share of AI-generated pictures that ``p_ai`` is for; not saved.
     """
 
     real: Tail
@@ -94,6 +94,7 @@ class Calibration:
     curve_x: Array = field(default_factory=lambda: np.empty(0))
     curve_p: Array = field(default_factory=lambda: np.empty(0))
     guard: SourceGuard = field(default_factory=SourceGuard)
+    prior: float = 0.5
 
     @classmethod
     def from_scores(
@@ -139,14 +140,20 @@ class Calibration:
         fresh = Calibration.from_scores(real_scores, None, rate, self.max_miss, small=small)
         return replace(self, real=fresh.real, small=fresh.small, max_fpr=fresh.max_fpr, guard=fresh.guard)
 
-    def with_rates(self, max_fpr: float | None = None, max_miss: float | None = None) -> Calibration:
-        """The same scores under other promised rates (``scan --max-fpr``); FitError for rates outside (0, 1)."""
-        fpr = self.max_fpr if max_fpr is None else max_fpr
-        miss = self.max_miss if max_miss is None else max_miss
-        for name, rate in (("max_fpr", fpr), ("max_miss", miss)):
-            if not 0.0 < rate < 1.0:
-                raise FitError(f"{name} must lie between 0 and 1, not {rate:g}")
-        return replace(self, max_fpr=float(fpr), max_miss=float(miss))
+    def with_rates(
+        self, max_fpr: float | None = None, max_miss: float | None = None, prior: float | None = None
+    ) -> Calibration:
+        """The same scores under other promised rates, and another prior (``scan --max-fpr``); None keeps what is there.
+
+        FitError for values outside (0, 1).
+        """
+        fpr = self.max_fpr if max_fpr is None else float(max_fpr)
+        miss = self.max_miss if max_miss is None else float(max_miss)
+        share = self.prior if prior is None else float(prior)
+        for name, value in (("max_fpr", fpr), ("max_miss", miss), ("prior", share)):
+            if not 0.0 < value < 1.0:
+                raise FitError(f"{name} must lie between 0 and 1, not {value:g}")
+        return replace(self, max_fpr=fpr, max_miss=miss, prior=share)
 
     def p_value(self, scores: ArrayLike, small: NDArray | None = None) -> Array:
         """(1 + #{calibration photographs with a score ≥ s}) / (n + 1), in (0, 1]: small = unlike the photographs.
@@ -170,31 +177,31 @@ class Calibration:
         real = self.p_miss(scores) <= self.max_miss + _SAME
         return np.select([ai & ~real, real & ~ai], [AI, REAL], default=UNCERTAIN)
 
-    def p_ai(self, scores: ArrayLike, prior: float = 0.5) -> Array:
+    def p_ai(self, scores: ArrayLike) -> Array:
         """Calibrated probability of being AI-generated, in (0, 1), where a share ``prior`` of the pictures is.
 
         Never falls as the score rises. NaN where the calibration had no fakes.
         """
-        if not 0.0 < prior < 1.0:
-            raise FitError(f"prior must lie between 0 and 1, not {prior:g}")
-        values = finite_scores(scores)
+        even, prior = self._even(finite_scores(scores)), self.prior
+        return even * prior / (even * prior + (1.0 - even) * (1.0 - prior))
+
+    def _even(self, values: Array) -> Array:
+        """The probability at equal priors: both classes weighed the same when the curve was fitted."""
         if len(self.platt):
             slope, intercept = self.platt
-            even = 1.0 / (1.0 + np.exp(-np.clip(slope * values + intercept, -500, 500)))
-            even = np.clip(even, self.floor, 1.0 - self.floor)
-        elif len(self.curve_x):
-            even = np.interp(values, self.curve_x, self.curve_p)
-        else:
-            return np.full(values.shape, np.nan)
-        return even * prior / (even * prior + (1.0 - even) * (1.0 - prior))
+            p = 1.0 / (1.0 + np.exp(-np.clip(slope * values + intercept, -500, 500)))
+            return np.asarray(np.clip(p, self.floor, 1.0 - self.floor))
+        if len(self.curve_x):
+            return np.interp(values, self.curve_x, self.curve_p)
+        return np.full(values.shape, np.nan)
 
     def likelihood_ratio(self, scores: ArrayLike) -> Array:
         """How many times as likely such a score is for an AI-generated picture as for a photograph, > 0.
 
-        The odds of :meth:`p_ai` at equal priors, which is what a calibrated curve between two equally weighing classes
-        is (Brümmer and Morrison, "Tutorial on logistic-regression calibration and fusion", 2013).
+        The odds at equal priors, which is what a curve calibrated between two equally weighing classes gives (Brümmer
+        and Morrison, "Tutorial on logistic-regression calibration and fusion", 2013). Independent of the prior.
         """
-        p = self.p_ai(scores)
+        p = self._even(finite_scores(scores))
         with np.errstate(divide="ignore"):
             return p / (1.0 - p)
 

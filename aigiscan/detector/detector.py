@@ -17,7 +17,7 @@ from aigiscan.detector.calibration import Calibration, is_small
 from aigiscan.detector.card import WEIGHTS_NAME, Card, read_card
 from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNREADABLE, Verdict
-from aigiscan.errors import DetectorError
+from aigiscan.errors import DetectorError, InputError
 from aigiscan.features import view_from_saved
 from aigiscan.features.base import FeatureView
 from aigiscan.files import reason
@@ -190,7 +190,7 @@ class Detector:
     def judge_batch(self, chunk: Sequence[Encoded]) -> Iterator[Verdict]:
         """As :meth:`judge`, of rows that are there."""
         readable = [row.channels for row in chunk if row.channels is not None]
-        judged: Iterator[tuple[float, float, float, str, str]] = iter(())
+        judged: Iterator[tuple[float, float | None, float, str, str, float | None]] = iter(())
         if readable:
             channels = {name: np.stack([row[name] for row in readable]) for name in self.view.channels}
             scores = self.scores(channels)
@@ -198,10 +198,11 @@ class Detector:
             small = is_small([fact.width for fact in facts], [fact.height for fact in facts])
             judged = zip(
                 scores.tolist(),
-                self.calibration.p_ai(scores).tolist(),
+                _known(self.calibration.p_ai(scores)),
                 self.calibration.p_value(scores, small).tolist(),
                 (str(v) for v in self.calibration.verdict(scores, small)),
                 self._generators(channels) or itertools.repeat(""),
+                _known(self.calibration.likelihood_ratio(scores)),
                 strict=False,
             )
         for row in chunk:
@@ -209,16 +210,17 @@ class Detector:
             if row.channels is None:
                 yield Verdict(row.record.path, VERDICT_UNREADABLE, error=row.error or "unknown", **known)
                 continue
-            score, p_ai, p_value, verdict, generator = next(judged)
+            score, p_ai, p_value, verdict, generator, ratio = next(judged)
             # an attribution of a picture that is not flagged would read as an accusation
             named = generator if verdict == VERDICT_AI else ""
             yield Verdict(
                 row.record.path,
                 verdict,
                 score=score,
-                p_ai=None if np.isnan(p_ai) else p_ai,
+                p_ai=p_ai,
                 p_value=p_value,
                 generator=named,
+                likelihood_ratio=ratio,
                 **known,
             )
 
@@ -227,10 +229,20 @@ class Detector:
         attribute: Callable[[np.ndarray], np.ndarray] | None = getattr(self.classifier, "predict_generator", None)
         return None if attribute is None else [str(g) for g in attribute(self.view.transform(channels))]
 
+    def with_rates(
+        self, max_fpr: float | None = None, max_miss: float | None = None, prior: float | None = None
+    ) -> Detector:
+        """The same detector under other promised rates and another prior; see :meth:`Calibration.with_rates`."""
+        return replace(self, calibration=self.calibration.with_rates(max_fpr, max_miss, prior))
+
     def scan(
         self,
         paths: str | Path | Sequence[str | Path],
         *,
+        max_fpr: float | None = None,
+        max_miss: float | None = None,
+        fdr: float | None = None,
+        prior: float | None = None,
         device: str = "auto",
         batch_size: int = 32,
         workers: int | None = None,
@@ -238,7 +250,21 @@ class Detector:
         """Judge files and folders, one verdict per image in sorted path order; bad files are ``unreadable`` rows.
 
         The same as ``aigiscan scan``: ``for row in Detector.load("builtin").scan("photos"): print(row.verdict)``.
+        max_fpr, max_miss: None takes the rates in the card. fdr: instead of max_fpr, at most this share of all that is
+        called ``ai`` are photographs (:mod:`aigiscan.detector.discovery`): the first row comes after the last picture
+        is judged. prior: share of AI-generated pictures that ``p_ai`` is for, one half if not given.
         """
+        if fdr is not None:
+            from aigiscan.detector.discovery import at_discovery_rate
+
+            if max_fpr is not None:
+                raise InputError("give max_fpr or fdr, not both: each sets the threshold for 'ai'")
+            judge = self.with_rates(fdr, max_miss, prior)
+            yield from at_discovery_rate(
+                list(judge.scan(paths, device=device, batch_size=batch_size, workers=workers)), fdr
+            )
+            return
+        judge = self.with_rates(max_fpr, max_miss, prior)
         from aigiscan.images.find import find_images
         from aigiscan.runner import growing_batches, run_batches
 
@@ -248,7 +274,12 @@ class Detector:
             find_images(given), encoder, equalization=self.equalization, batch_size=batch_size, workers=workers,
             sizes=growing_batches(batch_size),
         ):  # fmt: skip
-            yield from self.judge_batch(rows)
+            yield from judge.judge_batch(rows)
+
+
+def _known(values: np.ndarray) -> list[float | None]:
+    """Numbers as a report has them; None for NaN."""
+    return [None if np.isnan(value) else value for value in values.tolist()]
 
 
 def _with_precision(fingerprint: Mapping[str, Any], precision: str | None) -> dict[str, Any]:

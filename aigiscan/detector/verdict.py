@@ -16,11 +16,14 @@ class Verdict:
     """One row of a report; the fields are the report's columns, in order.
 
     path: as found. verdict: ``ai``, ``real``, ``uncertain`` or ``unreadable``.
-    p_ai: calibrated probability of being AI-generated, 0–1, under equal numbers of both. score: the classifier's raw
-    score, higher = more likely AI-generated. p_value: split-conformal, the share of calibration photographs (this one
-    counted in) that score at least as high; small = unlike a photograph. All three are None if unreadable.
-    generator: attributed by a multi-class detector, else empty. provenance: what the file itself claims.
-    width, height: pixels as stored. bytes: file size. error: why it is unreadable, else empty.
+    p_ai: calibrated probability of being AI-generated, 0–1, if both kinds were equally frequent, or under the prior
+    asked for. score: the classifier's raw score, higher = more likely AI-generated. p_value: (1 + the number of
+    calibration photographs that score at least as high) / (1 + their number), small = unlike a photograph; small
+    pictures are held against the small photographs, and detectors written with a caution by source state the larger of
+    that and the caution's share. All three are None if unreadable. generator: attributed by a multi-class detector,
+    else empty. provenance: what the file itself claims. width, height: pixels as stored. bytes: file size. error: why
+    it is unreadable, else empty. likelihood_ratio: how many times as likely the score is for an AI-generated picture as
+    for a photograph; a column of the report only where a prior was asked for.
     """
 
     path: str
@@ -36,6 +39,10 @@ class Verdict:
     bytes: int = 0
     sha256: str = ""
     error: str = ""
+    likelihood_ratio: float | None = None
 
 
-REPORT_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict))
+_EVIDENCE = "likelihood_ratio"
+REPORT_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict) if field.name != _EVIDENCE)
+#: of a scan under a prior
+EVIDENCE_COLUMNS: tuple[str, ...] = (*REPORT_COLUMNS, _EVIDENCE)

@@ -95,11 +95,19 @@ def summary(counts: Counter[str], seconds: float) -> str:
     return f"{total} images: {parts}; {total / max(seconds, 1e-9):.1f} images/s"
 
 
-def meaning(calibration: Calibration) -> str:
-    """What the columns say, in two sentences."""
+def meaning(calibration: Calibration, judged: int, fdr: float | None = None) -> str:
+    """What the columns say, and how many false accusations the promise allows among so many pictures."""
     rate, miss = calibration.max_fpr, calibration.max_miss
+    if fdr is None:
+        allowed = f"{rate * judged:.0f}" if rate * judged >= 1 else "less than 1"
+        ai = (
+            f"ai: rarer than {rate:.3g} among photographs like those calibrated on, so that among {judged} of them "
+            f"{allowed} would be accused falsely, on average"
+        )
+    else:
+        ai = f"ai: on average at most {fdr:.3g} of all called so are photographs, if these are like those calibrated on"
+    prior = "both kinds were equally frequent" if calibration.prior == 0.5 else f"{calibration.prior:.3g} of all were"
     return (
-        f"ai: rarer than {rate:.3g} among photographs like those calibrated on; real: rarer than {miss:.3g} among "
-        "AI-generated pictures like those calibrated on; uncertain: neither, or both. p_ai: probability of being "
-        "AI-generated if both kinds were equally frequent"
+        f"{ai}; real: rarer than {miss:.3g} among AI-generated pictures like those calibrated on; uncertain: neither, "
+        f"or both. p_ai: probability of being AI-generated if {prior}"
     )

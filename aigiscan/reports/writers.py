@@ -45,15 +45,17 @@ class ReportFormat(Protocol):
         """The whole rows of a report, in order; InputError if it is another table."""
 
 
-def _values(row: Verdict) -> dict[str, Any]:
+def _values(row: Verdict, columns: tuple[str, ...]) -> dict[str, Any]:
     """Column → value, floats rounded so that a rerun gives the same bytes and batch rounding does not show."""
 
     def rounded(value: float | None, digits: int) -> float | None:
         # + 0.0 turns a rounded -0.0 into 0.0
         return None if value is None else round(value, digits) + 0.0
 
-    values = {name: getattr(row, name) for name in REPORT_COLUMNS}
+    values = {name: getattr(row, name) for name in columns}
     values |= {"p_ai": rounded(row.p_ai, 4), "score": rounded(row.score, 4), "p_value": rounded(row.p_value, 5)}
+    if row.likelihood_ratio is not None and "likelihood_ratio" in values:
+        values["likelihood_ratio"] = float(f"{row.likelihood_ratio:.4g}")
     # a size of 0 would read as a measurement; 0 bytes of an empty file is one
     return values | {name: values[name] or None for name in ("width", "height", *([] if row.error else ["bytes"]))}
 
@@ -66,14 +68,15 @@ class CsvFormat:
     """
 
     excel_safe: bool = False
+    columns: tuple[str, ...] = REPORT_COLUMNS
 
     def header(self) -> str:
         """The line of column names."""
-        return csv_line(REPORT_COLUMNS)
+        return csv_line(self.columns)
 
     def line(self, row: Verdict) -> str:
         """One row; fields with commas, quotes or line breaks are quoted."""
-        return csv_line(_values(row).values(), excel_safe=self.excel_safe)
+        return csv_line(_values(row, self.columns).values(), excel_safe=self.excel_safe)
 
     def spelled(self, path: str) -> str:
         """A path as a CSV reader gets it."""
@@ -92,7 +95,7 @@ class CsvFormat:
             if not pending.endswith(b"\n") or pending.count(b'"') % 2:
                 continue
             cells = next(csv.reader(io.StringIO(pending.decode("utf-8"), newline="")))
-            values = dict(zip(REPORT_COLUMNS, cells, strict=True))
+            values = dict(zip(self.columns, cells, strict=True))
             score = float(values["score"]) if values["score"] else None
             yield WrittenRow(values["path"], values["verdict"], score, stop, stop + len(pending))
             stop, pending = stop + len(pending), b""
@@ -102,13 +105,15 @@ class CsvFormat:
 class JsonLinesFormat:
     """One JSON object per line, same keys as the CSV columns; null where there is no number."""
 
+    columns: tuple[str, ...] = REPORT_COLUMNS
+
     def header(self) -> str:
         """No header: every line names its keys."""
         return ""
 
     def line(self, row: Verdict) -> str:
         """One row."""
-        return json_line(_values(row))
+        return json_line(_values(row, self.columns))
 
     def spelled(self, path: str) -> str:
         """A path as a JSON reader gets it."""
@@ -135,13 +140,15 @@ REPORT_FORMATS: tuple[str, ...] = (CSV, JSON_LINES)
 _BY_SUFFIX = {".jsonl": JSON_LINES, ".ndjson": JSON_LINES}
 
 
-def choose_format(name: str | None, output: Path | None, *, excel_safe: bool = False) -> ReportFormat:
+def choose_format(
+    name: str | None, output: Path | None, *, excel_safe: bool = False, columns: tuple[str, ...] = REPORT_COLUMNS
+) -> ReportFormat:
     """The format of that name; None: what the name of the output says, else CSV. InputError for an unknown name."""
     chosen = name or _BY_SUFFIX.get("" if output is None else output.suffix.lower(), CSV)
     if chosen not in REPORT_FORMATS:
         raise InputError(f"--format {chosen} is not known: use {' or '.join(REPORT_FORMATS)}")
     if chosen == CSV:
-        return CsvFormat(excel_safe)
+        return CsvFormat(excel_safe, columns)
     if excel_safe:
         raise InputError("--excel-safe is for CSV; JSON lines hold no formulas")
-    return JsonLinesFormat()
+    return JsonLinesFormat(columns)

@@ -91,12 +91,14 @@ def test_prior_and_likelihood_ratio_follow_from_bayes():
     scores = np.array([-1.0, 0.2, 1.5])
     even, ratio = calibration.p_ai(scores), calibration.likelihood_ratio(scores)
     assert ratio == pytest.approx(even / (1 - even))
-    odds = calibration.p_ai(scores, prior=0.01) / (1 - calibration.p_ai(scores, prior=0.01))
-    assert odds == pytest.approx(ratio / 99)
+    rare = calibration.with_rates(prior=0.01)
+    assert rare.p_ai(scores) / (1 - rare.p_ai(scores)) == pytest.approx(ratio / 99)
+    assert rare.likelihood_ratio(scores) == pytest.approx(ratio)
+    assert (rare.verdict(scores) == calibration.verdict(scores)).all()
     assert ratio[0] < 0.3 and ratio[2] > 10
     for prior in (0.0, 1.0):
         with pytest.raises(FitError, match="prior"):
-            calibration.p_ai(scores, prior=prior)
+            calibration.with_rates(prior=prior)
 
 
 def test_small_pictures_are_held_against_small_photographs():
