@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -32,7 +32,6 @@ MEAN, STD = 127 / 255, 128 / 255
 BN_EPSILON = 1e-3
 #: the blocks after which timm's ``feature_info`` ends a stage, and their channels
 STAGES = {0: 16, 1: 24, 2: 40, 4: 112, 6: 320}
-DIMENSION = 2 * sum(STAGES.values()) + 1280
 
 
 class LiteEncoder(Encoder):
@@ -44,9 +43,12 @@ class LiteEncoder(Encoder):
     """
 
     name = "lite"
+    #: blocks whose statistics are columns
+    stages: ClassVar[tuple[int, ...]] = tuple(STAGES)
+    preprocessing: ClassVar[dict[str, Any]] = {"size": SIZE, "resize_mode": "shortest", "interpolation": "bicubic"}
 
     def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
-        self.options = plain_options("lite", argument, options)
+        self.options = plain_options(self.name, argument, options)
         self._lock = threading.Lock()
         self._model: torch.nn.Module | None = None
         self._device: torch.device | None = None
@@ -58,21 +60,15 @@ class LiteEncoder(Encoder):
         return "fp32" if wanted == "auto" else wanted
 
     def channels(self) -> dict[str, ChannelSpec]:
-        """One channel: ``embedding`` (2304,)."""
-        return {CHANNEL_EMBEDDING: ChannelSpec((DIMENSION,))}
+        """One channel: ``embedding``."""
+        return {CHANNEL_EMBEDDING: ChannelSpec((dimension(self.stages),))}
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Encoder.fingerprint`."""
         return {
             "name": self.name,
             "weights": weights_sha256(_weights_file()),
-            "preprocessing": {
-                "size": SIZE,
-                "resize_mode": "shortest",
-                "interpolation": "bicubic",
-                "mean": [MEAN] * 3,
-                "std": [STD] * 3,
-            },
+            "preprocessing": {**self.preprocessing, "mean": [MEAN] * 3, "std": [STD] * 3},
             "precision": self.precision,
             "pooling": "",
             "projection": "",
@@ -85,15 +81,22 @@ class LiteEncoder(Encoder):
 
     def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
         """Batch of uint8 (3, 224, 224) → ``embedding`` (n, 2304)."""
+        return self._embedding([self._run(np.stack(list(inputs)))] if len(inputs) else [])
+
+    def _run(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 [b, 3, h, w] → float32 [b, d]."""
         import torch
 
-        if not len(inputs):
-            return {CHANNEL_EMBEDDING: np.zeros((0, DIMENSION), np.float32)}
         model = self._loaded()
-        pixels = torch.from_numpy(np.stack(list(inputs))).to(self._device)  # [b, 3, 224, 224]
-        pixels = ((pixels.float() / 255 - MEAN) / STD).to(torch_dtype(self.precision))
+        x = torch.from_numpy(pixels).to(self._device)
+        x = ((x.float() / 255 - MEAN) / STD).to(torch_dtype(self.precision))
         with torch.inference_mode():
-            matrix = _statistics(model, pixels.contiguous(memory_format=torch.channels_last)).cpu().numpy()
+            found = _statistics(model, x.contiguous(memory_format=torch.channels_last), self.stages)
+        matrix: np.ndarray = found.cpu().numpy()
+        return matrix
+
+    def _embedding(self, parts: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        matrix = np.concatenate(parts) if parts else np.zeros((0, dimension(self.stages)), np.float32)
         return {CHANNEL_EMBEDDING: unit_length(matrix) if self.options.normalize else matrix}
 
     def _loaded(self) -> torch.nn.Module:
@@ -103,6 +106,11 @@ class LiteEncoder(Encoder):
                 check_precision(self.precision, self._device)
                 self._model = _load(self._device, self.precision)
             return self._model
+
+
+def dimension(stages: Sequence[int]) -> int:
+    """Columns: means and deviations of these stages, and the means after the last convolution."""
+    return 2 * sum(STAGES[i] for i in stages) + 1280
 
 
 def _weights_file() -> Path:
@@ -145,15 +153,15 @@ def _fold_batch_norms(model: torch.nn.Module) -> None:
                 setattr(parent, name, child.act)
 
 
-def _statistics(model: Any, x: torch.Tensor) -> torch.Tensor:
-    """Normalised pixels [b, 3, h, w] → float32 [b, 2304]."""
+def _statistics(model: Any, x: torch.Tensor, stages: Sequence[int] = tuple(STAGES)) -> torch.Tensor:
+    """Normalised pixels [b, 3, h, w] → float32 [b, d]."""
     import torch
 
     columns = []
     x = model.bn1(model.conv_stem(x))
     for i, block in enumerate(model.blocks):
         x = block(x)  # [b, c, h, w]
-        if i in STAGES:
+        if i in stages:
             values = x.float().flatten(2)
             columns += [values.mean(2), values.std(2, correction=0)]
     x = model.bn2(model.conv_head(x))

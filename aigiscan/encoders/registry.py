@@ -31,6 +31,11 @@ ENCODERS: dict[str, Kind] = {
     ),
     "mini": Kind("aigiscan.encoders.mini:MiniEncoder", "mini", "a small CLIP of our own (shipped)"),
     "lite": Kind("aigiscan.encoders.lite:LiteEncoder", "lite", "EfficientNet-Lite0 stage statistics (shipped)"),
+    "lite:native": Kind(
+        "aigiscan.encoders.lite_native:LiteNativeEncoder",
+        "lite:native",
+        "the same network on pixels that were not resized (shipped)",
+    ),
     "spam": Kind("aigiscan.encoders.spam:SpamEncoder", "spam", "pixel adjacency statistics (no weights)"),
     "timm": Kind("aigiscan.encoders.timm_encoder:TimmEncoder", "timm:NAME[/FILE]", "any timm model, DINOv2 among them"),
     "color": Kind("aigiscan.encoders.color:ColorEncoder", "color:rgb|hsv|ycbcr", "colour histograms (no weights)"),
@@ -85,7 +90,7 @@ def _parts(spec: str) -> list[str]:
 
 def _split(part: str) -> tuple[str, str]:
     """Name of one encoder → registry key, argument."""
-    kind, _, argument = part.partition(":")
+    kind, _, argument = (part, "", "") if part in ENCODERS else part.partition(":")
     if kind in ENCODERS:
         return kind, argument
     if "/" in part or kind in ("hf-hub", "local-dir"):

@@ -113,6 +113,26 @@ def test_folding_changes_no_feature() -> None:
         torch.testing.assert_close(folded, lite._statistics(plain, x), atol=1e-4, rtol=1e-4)
 
 
+def test_native_lite_is_lite_where_nothing_is_reduced() -> None:
+    lite, native = (create_encoder(name, EncoderOptions(device="cpu")) for name in ("lite", "lite:native"))
+    picture = noise(224, 224)
+    whole = lite.encode([lite.prepare(picture)])["embedding"]
+    last = native.encode([native.prepare(picture)])["embedding"]
+    np.testing.assert_allclose(last, whole[:, 2 * (16 + 24 + 40) :], rtol=1e-4, atol=1e-5)
+    larger = noise(600, 400)
+    assert native.prepare(larger).shape == (3, 400, 512)  # cut, never reduced
+    assert "lite:native:0" in native.columns() and "lite:0" in lite.columns()
+
+
+def test_native_lite_takes_shapes_as_they_come() -> None:
+    native = create_encoder("lite:native", EncoderOptions(device="cpu"))
+    pictures = [noise(*size) for size in ((96, 64), (64, 96), (300, 200), (96, 64), (40, 40), (64, 96))]
+    inputs = [native.prepare(picture) for picture in pictures]
+    together = native.encode(inputs)["embedding"]
+    alone = np.concatenate([native.encode([one])["embedding"] for one in inputs])
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+
+
 def test_concatenation_is_its_parts_side_by_side() -> None:
     picture = noise(60, 50)
     both, lite, spam = (create_encoder(n) for n in ("lite+spam", "lite", "spam"))

@@ -23,12 +23,13 @@ NAMES = {
     "open_clip": ["{clip}"],
     "mini": ["mini"],
     "lite": ["lite"],
+    "lite:native": ["lite:native"],
     "spam": ["spam"],
     "timm": ["timm:test_vit/{timm}"],
     "color": ["color:rgb", "color:hsv", "color:ycbcr"],
     "spectrum": ["spectrum"],
 }
-COMBINED = ["spam+spectrum", "{clip}+lite"]
+COMBINED = ["spam+spectrum", "{clip}+lite", "lite+lite:native"]
 
 
 def test_every_encoder_is_tested() -> None:
