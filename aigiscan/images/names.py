@@ -3,7 +3,7 @@
 Globs see paths with ``/`` between the folders on every system, in composed Unicode (NFC) and lower case.
 """
 # Names need not be UTF-8 and are kept as given.
-# ruff: noqa: PTH117, PTH206
+# ruff: noqa: PTH206
 
 from __future__ import annotations
 
