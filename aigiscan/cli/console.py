@@ -107,9 +107,9 @@ def note_labels(name: str, records: Sequence[ImageRecord]) -> None:
         note(visible(f"{name}: {line}" if i == 0 else f"  {line}"))
 
 
-def track(items: Iterable[T], *, total: int | None, description: str) -> Iterator[T]:
+def track(items: Iterable[T], *, total: int | None, description: str, rows_on_terminal: bool = False) -> Iterator[T]:
     """Pass items through, each a step of a :func:`bar`."""
-    with bar(description, total) as advance:
+    with bar(description, total, rows_on_terminal=rows_on_terminal) as advance:
         for item in items:
             yield item
             advance(1)
@@ -208,7 +208,7 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -
         drawn.add_column(cell(name), justify="right" if numbers else "left", overflow="fold")
     for line in lines:
         drawn.add_row(*line)
-    screen(sys.stderr).print(drawn)
+    (screen(sys.stderr) if _running is None else _running[0].console).print(drawn)
 
 
 def _is_number(text: str) -> bool:

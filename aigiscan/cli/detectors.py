@@ -23,7 +23,7 @@ def list_detectors() -> None:
             card = read_card(folder)
         except DetectorError:  # weights of an encoder lie beside the detectors
             continue
-        typer.echo(f"{folder.name}\t{card.encoder['name']}\t{card.grade}")
+        console.out(f"{folder.name}\t{card.encoder['name']}\t{card.grade}\n")
 
 
 @app.command("show")
@@ -35,7 +35,7 @@ def show(detector: str = typer.Argument(..., help="Detector folder or name.")) -
     folder = resolve_detector(detector)
     if (folder / "weights.safetensors").exists():
         Detector.load(folder)  # tampered folders are refused rather than shown
-    typer.echo((folder / CARD_NAME).read_text(encoding="utf-8"), nl=False)
+    console.out((folder / CARD_NAME).read_text(encoding="utf-8"))
 
 
 @app.command("classifiers")
@@ -48,7 +48,7 @@ def classifiers() -> None:
         made = make_classifier(name)
         params = ", ".join(f"{k}={v!r}" for k, v in made.get_params().items())
         rows.append((name, (type(made).__doc__ or "").strip().splitlines()[0]))
-        typer.echo(f"{name}\t{params}")
+        console.out(f"{name}\t{params}\n")
     console.table("classifiers", ("name", "what it is"), rows)
 
 

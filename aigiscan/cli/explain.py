@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from aigiscan.cli import console
 from aigiscan.errors import InputError
+from aigiscan.text import json_line, json_text
 
 if TYPE_CHECKING:
     from aigiscan.explain.explanation import Explanation
@@ -156,26 +156,34 @@ def _explain_images(
     if not records:
         raise InputError(f"no image in {', '.join(images)}")
     found, said = [], set()
-    for explanation in console.track(explainer.explain_all(records), total=len(records), description="explaining"):
+    readable = 0
+    on_terminal = output is None and sys.stdout.isatty()
+    explained = explainer.explain_all(records)
+    for explanation in console.track(
+        explained, total=len(records), description="explaining", rows_on_terminal=on_terminal
+    ):
+        readable += not explanation.error
         _show_explanation(explanation)
         for part, reason in explanation.missing.items():
             if (part, reason) not in said:  # the same for all images of a detector
                 console.note(f"no {part}: {reason}")
                 said.add((part, reason))
         if output is None:
-            print(json.dumps(explanation.to_json(), ensure_ascii=False))
+            console.out(json_line(explanation.to_json()))
         else:
             found.append(explanation)  # the heat maps' common scale is known at the end
-    if output is None:
-        return
-    paths = write_explanations(output, found, open_image=lambda path: decode(ImageRecord(path)).pixels)
-    console.note(f"wrote {len(paths)} explanations (JSON, PNG) and parts.csv to {output}")
+    if output is not None:
+        write_explanations(output, found, open_image=lambda path: decode(ImageRecord(path)).pixels)
+        if readable:
+            console.note(f"wrote {readable} explanations (JSON, PNG) and parts.csv to {output}")
+        if readable < len(found):
+            console.note(f"{len(found) - readable} could not be read; their JSON says why")
+    if not readable:
+        raise InputError(f"nothing is explained: of {len(records)} pictures none could be read")
 
 
 def _show_explanation(explanation: Explanation) -> None:
-    from aigiscan.text import printable
-
-    path = printable(explanation.path)
+    path = explanation.path
     if explanation.error:
         console.warn(f"{path}: {explanation.error}")
         return
@@ -192,7 +200,7 @@ def _show_explanation(explanation: Explanation) -> None:
     for side, found in (explanation.neighbours or {}).items():
         for n in found[:3]:
             generator = f", {n.generator}" if n.generator else ""
-            console.note(f"nearest {side}: {printable(n.path)} ({n.similarity:.3f}{generator})")
+            console.note(f"nearest {side}: {n.path} ({n.similarity:.3f}{generator})")
 
 
 def _words_of_parts(explanation: Explanation) -> dict[str, str]:
@@ -239,4 +247,4 @@ def _explain_heads(source: str, texts: Sequence[str], *, top: int, output: Path 
 
 
 def _print_json(content: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    console.out(json_text(content))

@@ -100,13 +100,14 @@ def fit(
     if calibrate_on:
         _calibrate(paths, calibrate_on, output, max_fpr, running)
         return
-    from aigiscan.detector.detector import Detector
+    from aigiscan.detector.detector import Detector, check_target
     from aigiscan.detector.fit import FitSettings
     from aigiscan.detector.fit import fit as fit_detector
     from aigiscan.evaluation.card_metrics import complete_card
 
     if output is None:
         raise InputError("say where to write the detector: -o FOLDER")
+    check_target(output)
     previous = Detector.load(from_) if from_ else None
     options = {"C": C, "fit_intercept": intercept, "standardize": standardize}
     params = {key: value for key, value in options.items() if value is not None} | parse_params(param)
@@ -252,7 +253,7 @@ def _calibrate(
     paths: list[str], photos: str, output: Path | None, max_fpr: float | None, running: dict[str, Any]
 ) -> None:
     """New thresholds for a detector from a folder of the user's own photographs."""
-    from aigiscan.detector.detector import Detector
+    from aigiscan.detector.detector import Detector, check_target
     from aigiscan.detector.recalibrate import recalibrate
     from aigiscan.images.find import find_images
     from aigiscan.runner import run
@@ -263,6 +264,7 @@ def _calibrate(
     if output is None and not Path(paths[0]).exists():
         raise InputError(f"{paths[0]} is shipped with aigiscan and not overwritten: give -o FOLDER")
     detector = Detector.load(paths[0])
+    target = check_target(output or paths[0])
     records = find_images([photos])
     if not records:
         raise InputError(f"no image found in {photos}: nothing to calibrate on")
@@ -281,7 +283,6 @@ def _calibrate(
         console.warn(f"left out {len(done.seen)} photographs that {paths[0]} was fitted on: they look too real to it")
     if not detector.seen.known:
         console.warn(detector.seen.words([], paths[0]))
-    target = output or Path(paths[0])
     done.detector.save(target)
     before, now = detector.calibration, done.detector.calibration
     share = done.flagged_before / done.photographs

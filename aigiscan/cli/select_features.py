@@ -66,11 +66,13 @@ def select_features(
     import os
 
     from aigiscan.features.selection import write_yaml
+    from aigiscan.files import check_file
     from aigiscan.search.features import as_yaml, pair_problems, progress, remove_journals, search_pairs
     from aigiscan.search.greedy import SearchOptions
     from aigiscan.store import EmbeddingStore
 
     check_backend(backend, scheduler)
+    check_file(output)
     pairs = [_parse_pair(text) for text in pair]
     options = SearchOptions(C=C, score=score, intercept=intercept, max_steps=max_steps)
     settings = {"standardize": standardize, "seed": seed, "max_steps": max_steps}

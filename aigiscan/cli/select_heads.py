@@ -33,11 +33,13 @@ def select_heads(
     """Fit one regression per attention head on one generator, score it on another, keep the best heads."""
     from aigiscan.cli.select_features import check_backend
     from aigiscan.features.selection import write_yaml
+    from aigiscan.files import check_file
     from aigiscan.search.greedy import SearchOptions
     from aigiscan.search.heads import as_yaml, head_data, score_grid, search_heads, store_factors
     from aigiscan.store import EmbeddingStore
 
     check_backend(backend, scheduler)
+    check_file(output)
     options = SearchOptions(C=C, score=score, intercept=intercept)
     if strategy == "pairs":
         top = 2

@@ -20,7 +20,7 @@ from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNREADABLE, Verdict
 from aigiscan.errors import DetectorError, InputError
 from aigiscan.features import view_from_saved
 from aigiscan.features.base import FeatureView
-from aigiscan.files import reason
+from aigiscan.files import make_folder, reason
 
 if TYPE_CHECKING:
     from aigiscan.encoders.base import Encoder
@@ -102,9 +102,7 @@ class Detector:
         """
         from safetensors.numpy import save
 
-        target = Path(path)
-        if target.exists() and not (target / "card.yaml").is_file() and (target.is_file() or any(target.iterdir())):
-            raise DetectorError(f"{target} exists and is not a detector; choose another -o")
+        target = check_target(path)
         named = {
             **{f"classifier.{k}": v for k, v in self.classifier.get_arrays().items()},
             **{f"calibration.{k}": v for k, v in self.calibration.to_arrays().items()},
@@ -114,7 +112,6 @@ class Detector:
         raw = save({key: np.ascontiguousarray(value) for key, value in sorted(named.items())})
         card = replace(self.card, weights_sha256=hashlib.sha256(raw).hexdigest())
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
                 made = Path(folder) / "detector"
                 made.mkdir()
@@ -290,6 +287,15 @@ def _with_precision(fingerprint: Mapping[str, Any], precision: str | None) -> di
     if "parts" in fingerprint:
         changed["parts"] = [_with_precision(part, precision) for part in fingerprint["parts"]]
     return changed
+
+
+def check_target(path: str | Path) -> Path:
+    """Where a detector is to be written; DetectorError if something else lies there, InputError if nothing can be."""
+    target = Path(path)
+    if target.exists() and not (target / "card.yaml").is_file() and (target.is_file() or any(target.iterdir())):
+        raise DetectorError(f"{target} exists and is not a detector; choose another -o")
+    make_folder(target.parent)
+    return target
 
 
 def resolve_detector(path: str | Path) -> Path:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import Request, urlopen
 
 from aigiscan.encoders.notices import notice
 from aigiscan.encoders.weights import one_line
@@ -24,6 +27,7 @@ def find_on_hub(model: str, repo: str, files: Sequence[str], *, give: str) -> Pa
     """
     import huggingface_hub
     from huggingface_hub import constants
+    from huggingface_hub.utils import EntryNotFoundError
 
     for file in files:
         cached = huggingface_hub.try_to_load_from_cache(repo, file)
@@ -38,6 +42,8 @@ def find_on_hub(model: str, repo: str, files: Sequence[str], *, give: str) -> Pa
             # The client raises its own errors (all OSError), httpx or requests errors, and ValueError for bad names.
             except (OSError, ValueError, RuntimeError) as error:
                 problem = one_line(error, 120)
+                if not isinstance(error, EntryNotFoundError):
+                    break  # another file of the same place would fail the same way, after as many tries
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
     raise EncoderError(
         f"{model}: weights are neither in the cache ({folder}) nor to be downloaded ({problem}); fetch "
@@ -100,12 +106,22 @@ def why_offline(address: str) -> str:
 
     if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return "HF_HUB_OFFLINE is set"
-    parts = urlsplit(address)
-    if parts.scheme in getproxies():
-        return ""  # only the proxy can tell
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    # Asked through whatever proxy there is, in a thread: looking up a name may hang for longer than any time limit.
+    found: Queue[str] = Queue()
+    Thread(target=lambda: found.put(_no_answer(address)), daemon=True).start()
     try:
-        socket.create_connection((parts.hostname or "", port), timeout=PATIENCE).close()
-    except OSError as error:
-        return f"no connection to {parts.hostname}: {error}"
+        return found.get(timeout=2 * PATIENCE)
+    except Empty:
+        return f"{urlsplit(address).hostname} is not found within {2 * PATIENCE:g} s"
+
+
+def _no_answer(address: str) -> str:
+    """Why that address does not answer, or "" if it does, whatever it says."""
+    request = Request(address, method="HEAD", headers={"User-Agent": "aigiscan"})  # noqa: S310 (the hub's address)
+    try:
+        urlopen(request, timeout=PATIENCE).close()  # noqa: S310
+    except HTTPError:
+        return ""
+    except (OSError, HTTPException) as error:
+        return f"no connection to {urlsplit(address).hostname}: {getattr(error, 'reason', error) or 'no answer'}"
     return ""

@@ -291,3 +291,24 @@ def test_fit_says_what_is_missing(tmp_path: Path) -> None:
     done = run("fit", tmp_path / "pictures", "-o", tmp_path / "d", check=False)
     assert done.returncode == 2 and b"0_real" in done.stderr
     assert not (tmp_path / "d").exists()
+
+
+def test_formulas_keep_their_brackets() -> None:
+    done = call("detectors", "classifiers")
+    assert "[" in done.stderr, "Rich takes [..] for markup"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "fit {0}",
+        "fit --calibrate-on {0} builtin",
+        "select-heads {0} --train a --validate b",
+        "select-features {0} --pair a,b",
+    ],
+)
+def test_every_output_is_tried_before_the_work(command: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    taken = tmp_path if command.startswith("select") else tmp_path / "mine.txt"
+    call(*command.format(tmp_path / "no-such-input").split(), "-o", taken, refused=str(taken))
+    assert (tmp_path / "mine.txt").read_text() == "mine"

@@ -136,3 +136,17 @@ def test_directions_of_a_loaded_detector_are_those_of_the_fitted_one(
     fitted = make_detector(planted, pictures)
     loaded = Detector.load(fitted.save(tmp_path / "det") and tmp_path / "det")
     assert (directions_of(loaded, planted).joint() == directions_of(fitted, planted).joint()).all()
+
+
+def test_what_could_not_be_read_is_not_counted_as_explained(detector_folder: Path, tmp_path: Path, rng: Any) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a[", "[b]"):
+        (tmp_path / "in" / f"{name}.png").write_bytes(b"junk")
+    none = run(detector_folder, tmp_path / "in", "-o", tmp_path / "out")
+    assert none.exit_code == 2 and "of 2 pictures none could be read" in none.stderr
+    assert "wrote" not in none.stderr and "[b].png: not an image" in none.stderr
+    coloured(rng, "red", 64).save(tmp_path / "in" / "x[/b].png".replace("/", ""))
+    some = run(detector_folder, tmp_path / "in", "-o", tmp_path / "out")
+    assert some.exit_code == 0
+    assert "wrote 1 explanations" in some.stderr and "2 could not be read; their JSON says why" in some.stderr
+    assert "x[b].png" in some.stderr  # the table's title keeps its brackets
