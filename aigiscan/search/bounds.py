@@ -1,68 +1,101 @@
-"""Pieces of the search over candidates: the logistic function, the bounds, and the length of a step.
+"""How far the optimum of a candidate can be from where its fit has got to, and what that leaves open.
 
-Derived in :mod:`aigiscan.search.sieve`; rows of the arrays are candidates, columns are images.
+A candidate's fit, with the gradient ``X r`` on the columns that remain to it, is ``t`` at most from its optimum:
+
+- As C X S Xᵀ ⪯ H, the gradient's length λ has λ² ≤ Σ r_i² / (C s_i) − (e_jᵀH⁻¹X r)² / h_j.
+- Let the curvature where it is be κH at least. The logistic loss is self-concordant: along a way of length τ no margin
+  moves by more than ρτ, ρ the longest training image, so that the curvature falls by e^−ρτ at most.
+- So along any way the objective grows again before −λ + ∫ κ e^−ρτ dτ = 0, that is at t = −log(1 − ρλ/κ) / ρ.
+
+A test margin is then known up to t times the image's length, which bounds the score. The log loss F of all test images,
+which decides among equal scores, is one number and known far better. With e the way that is left, S̄ the mean curvature
+along it and H_j⁻¹ = H⁻¹ on the remaining columns,
+
+    e = −H_j⁻¹ X (r + C (S̄ − S) Xᵀe)
+    ∇F·e = −q·r − C Σ q_i (s̄_i − s_i) x_i·e,        q = XᵀH_j⁻¹∇F
+
+The first term is computed; the second is at most t ‖√(Cs) q (s̄/s − 1)‖, as C Σ s_i (x_i·e)² ≤ t². One ∇F serves all
+candidates, that of the current fit; the difference to their own is charged by the length of each test image. As F is
+convex, what is left beyond ∇F·e cannot make it smaller, and makes it larger by ½ t² Σ‖x‖² p(1 − p) at most.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from aigiscan.search.curvature import Curvature
+from aigiscan.search.scores import mean_loss
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + e^−x) in place, with all digits also where it is small; several times faster than scipy's expit."""
-    np.minimum(x, 80.0 if x.dtype == np.float32 else 700.0, out=x)
-    np.exp(x, out=x)
-    x /= 1.0 + x
-    return x
+#: A candidate keeps 1 − SPARED of the curvature of all images; what single images lose beyond is charged to them.
+SPARED = 0.3
+#: Larger exponents overflow; there, nothing is known.
+LARGEST = 700.0
 
 
-def kept_curvature(p: np.ndarray, s: np.ndarray, leverage: np.ndarray) -> np.ndarray:
-    """The largest κ that can be shown, (c,): curvature at the candidates is at least κ H.
+def sigmoid(margins: np.ndarray) -> np.ndarray:
+    """1 / (1 + e^−m), with all digits also where it is small; several times faster than scipy's expit."""
+    p = np.exp(np.minimum(margins, LARGEST))
+    p /= 1.0 + p
+    return p
 
-    Rows that lose more than a share b of their curvature are charged b plus their leverage for the rest; the best
-    of a few b counts.
+
+def lost_curvature(curvature: Curvature, p: np.ndarray) -> np.ndarray:
+    """1 − p(1 − p) / s, (c, n): the share of its curvature that each training image has lost."""
+    lost = p - 1.0
+    lost *= p
+    lost /= curvature.s
+    lost += 1.0
+    return lost
+
+
+def kept_curvature(curvature: Curvature, lost: np.ndarray) -> np.ndarray:
+    """The largest κ that can be shown, (c,), for what images have lost (c, n): candidates' curvature is κH at least.
+
+    Either what the image that lost most has kept; or 1 − SPARED, less what images lost beyond, C s x xᵀ ⪯ C s ‖x‖² H.
     """
-    lost = 1.0 - p * (1 - p) / s
-    kappa = np.full(len(p), -np.inf)
-    for allowed in (0.1, 0.3, 0.6):
-        kappa = np.maximum(kappa, 1.0 - allowed - np.maximum(lost - allowed, 0.0) @ leverage)
-    return np.maximum(kappa, np.minimum(1.0, 1.0 - lost.max(axis=1)))
+    beyond = np.maximum(lost - SPARED, 0.0) @ (curvature.C * curvature.s * curvature.norm**2)
+    return np.maximum(np.minimum(1.0 - lost.max(axis=1), 1.0), 1.0 - SPARED - beyond)
 
 
-def reach_of(decrement: np.ndarray, kappa: np.ndarray, radius: float) -> np.ndarray:
-    """t = −log(1 − ρ λ / κ) / ρ, (c,): how far the optimum can be, in the norm of H; ∞ where nothing can be said."""
-    reach = np.full(len(decrement), np.inf)
-    safe = radius * decrement < 0.999 * kappa
-    reach[safe] = -np.log1p(-radius * decrement[safe] / kappa[safe]) / radius
-    return reach
+def distance(decrement: np.ndarray, kappa: np.ndarray, rho: float) -> np.ndarray:
+    """t (c,) for λ and κ (c,); ∞ where nothing can be said."""
+    t = np.full(len(decrement), np.inf)
+    safe = rho * decrement < 0.999 * kappa
+    t[safe] = -np.log1p(-rho * decrement[safe] / kappa[safe]) / rho
+    return t
 
 
-def line_search(
-    M: np.ndarray, R: np.ndarray, along: np.ndarray, image: np.ndarray, s: np.ndarray, C: float
-) -> np.ndarray:
-    """Length of the step of each candidate, (c,): a few Newton iterations on the slope of the objective, from 1.
+class LossBound:
+    """Intervals for the log loss on the test images, around one fit with test margins (n_test,); fake (n_test,)."""
 
-    M (c, n): margins; R: residuals, the gradient is XᵀR; along: Xp of the direction p; image: what Hp = Xᵀ image is
-    made of; s (n,): the curvature in H. All in sample space, see :class:`aigiscan.search.candidates.Refined`.
+    def __init__(self, curvature: Curvature, test: np.ndarray, fake: np.ndarray) -> None:
+        self.curvature, self.side = curvature, np.where(fake, -1.0, 1.0)
+        self.p = sigmoid(test * self.side)
+        gradient = curvature.T @ (self.p * self.side) / len(test)
+        self.solved = curvature.inverse @ gradient
+        self.q = self.solved @ curvature.X
+        self.length = float(np.sqrt(gradient @ self.solved))
 
-    The residual that is carried along is exact for any length, so that this one need not be.
-    """
-    slope0 = np.einsum("ij,ij->i", R, along)
-    ridge = np.maximum(np.einsum("ij,ij->i", image, along) - C * (along**2 @ s), 0.0)
-    before = sigmoid(M.copy())
-    length = np.ones(len(M))
-    rows = np.arange(len(M))
-    for _ in range(6):
-        p = sigmoid(M[rows] + length[rows, None] * along[rows])
-        slope = slope0[rows] + length[rows] * ridge[rows]
-        slope += C * np.einsum("ij,ij->i", p - before[rows], along[rows])
-        bend = ridge[rows] + C * np.einsum("ij,ij->i", p * (1 - p), along[rows] ** 2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            better = np.nan_to_num(length[rows] - slope / bend, nan=1.0)
-        better = np.clip(better, length[rows] / 4, length[rows] * 4)
-        change = np.abs(better - length[rows]) > 0.1 * length[rows]
-        if not change.any():
-            break
-        rows = rows[change]
-        length[rows] = better[change]
-    return length
+    def interval(
+        self, lines: np.ndarray, lost: np.ndarray, residual: np.ndarray, test: np.ndarray, t: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(log loss, lowest, highest of the optimum), each (c,): of candidates ``lines`` with lost curvature and r
+        (c, n), test margins (c, n_test), that are at most t (c,) from their optimum."""
+        g, n = self.curvature, len(self.side)
+        wrong = test * self.side
+        loss = mean_loss(wrong)
+        q = g.A[lines] * (-self.solved[lines] / g.h[lines])[:, None]
+        q += self.q
+        better = loss - np.einsum("ij,ij->i", q, residual)
+        q *= lost
+        q *= q
+        stale = np.sqrt(q @ (g.C * g.s))
+        own = sigmoid(wrong)
+        other = np.abs(own - self.p) @ g.test_norm / n
+        own -= own * own
+        with np.errstate(invalid="ignore", over="ignore"):
+            growth = np.expm1(np.minimum(g.rho * t, LARGEST))  # s̄ is within a factor 1 + growth of the candidate's
+            error = t * (stale + growth * (stale + self.length) + other) + 1e-14
+            rise = np.exp(np.minimum(g.test_norm.max() * t, LARGEST)) * (own @ g.test_norm**2) / n * t**2 / 2
+            low, high = better - error, better + error + rise
+        return loss, np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)

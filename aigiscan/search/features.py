@@ -138,22 +138,19 @@ def remove_journals(pairs: Sequence[tuple[Problem, Problem]], options: SearchOpt
 
 def search_direction(job: DirectionJob) -> DirectionResult:
     """One direction from start, or from where its journal ends, to the end."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(job.threads or None, user_api="blas"):
-        problem, options = job.problem, job.options
-        journal = Journal(Path(job.journal), _key(problem, options)) if job.journal else None
-        baseline, removals = journal.read() if journal else (None, [])
-        removals = removals[: options.max_steps or None]
-        search = GreedySearch(problem, options, removed=[r.column for r in removals])
-        if baseline is None:
-            baseline = search.baseline
-            if journal:
-                journal.begin(baseline)
-        for removal in search:
-            removals.append(removal)
-            if journal:
-                journal.add(len(removals), removal)
+    problem, options = job.problem, job.options
+    journal = Journal(Path(job.journal), _key(problem, options)) if job.journal else None
+    baseline, removals = journal.read() if journal else (None, [])
+    removals = removals[: options.max_steps or None]
+    search = GreedySearch(problem, options, removed=[r.column for r in removals], threads=job.threads)
+    if baseline is None:
+        baseline = search.baseline
+        if journal:
+            journal.begin(baseline)
+    for removal in search:
+        removals.append(removal)
+        if journal:
+            journal.add(len(removals), removal)
     return _result(problem, baseline, removals, asdict(search.counters))
 
 

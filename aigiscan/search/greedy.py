@@ -1,39 +1,56 @@
-"""Greedy removal of components: at every step the one whose removal is best for transfer (paper, section 4 and A.4).
+"""Greedy removal of components: at every step the one whose removal is best for transfer.
 
-The order and the scores are those of one converged logistic regression per candidate; see
-:mod:`aigiscan.search.sieve` for why not every candidate has to be fitted to know that.
+Gaintseva et al., section 4 ("Removing features") and A.4, fit one regression per remaining column and step. The answer
+here is exactly that of these fits, from a few chord steps in float64 that all candidates share. With the current fit
+``w``, its curvature ``H`` (:mod:`aigiscan.search.curvature`) and column j to be removed:
+
+**Start.** ``w − H⁻¹e_j w_j / h_j`` (h = diag H⁻¹), the optimum without j of the quadratic model.
+
+**Chord step.** ``w − v + H⁻¹e_j v_j / h_j`` with ``v = H⁻¹g``, g the gradient: Newton's step, but with the curvature of
+the current fit instead of the candidate's own, kept where w_j = 0. Both steps leave a gradient ``X r`` with
+
+    r = C (p(m + u) − p(m) − S u)        m: margins of the training images before, u: how the step moved them,
+
+to which a start adds the r of the fit that it began from. (The penalty's gradient changes by Dδ = Hδ − C X S u, and of
+Hδ nothing is left but the old gradient, which it cancels, and a multiple of e_j, which does not count.)
+
+From r alone follows how far the optimum can be, hence an interval for each candidate's score and log loss
+(:mod:`aigiscan.search.bounds`). Whoever cannot be the best any more is out; the others take chord steps until one is
+left, or all are known to the last digits. A candidate that does not get there within a few steps gets a converged fit
+of its own. Ties go to the smaller log loss, then the lower column: neither blocks nor threads change the answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from aigiscan.errors import FitError
-from aigiscan.search.adjoint import TestSpread
-from aigiscan.search.bounds import sigmoid
-from aigiscan.search.candidates import MAX_ROUNDS, Candidates
-from aigiscan.search.geometry import Geometry
+from aigiscan.search.bounds import LossBound, distance, kept_curvature, lost_curvature, sigmoid
+from aigiscan.search.curvature import Curvature
 from aigiscan.search.logistic import fit_logistic
 from aigiscan.search.problem import Problem
-from aigiscan.search.scores import LOSS_TIE, SCORE_TIE, SCORES
+from aigiscan.search.scores import LOSS_TIE, SCORE_TIE, SCORES, score_interval
 
-#: Steps in float32, unless they stop gaining before.
-SIFTINGS = 6
-#: The winner is refined until its training margins are known this well; what is left counts against all candidates of
-#: the next step, whose own gradients are some ten times that.
-POLISHED = 1e-3
-#: And until its log loss on the test rows is known this well.
-LOSS_POLISHED = 2e-7
-#: Steps after which the curvature is refreshed in any case.
-LONGEST_USE = 48
+#: Test margins known this well are known to the last digits: log losses are told apart at 1e-8.
+EXACT = 2e-10
+#: The log loss of the last one left is known this well.
+LOSS_KNOWN = 1e-7
+#: Chord steps after which a candidate gets a fit of its own.
+CHORDS = 12
+#: So many of the likely best take their chord step first: the better the best is known, the more others drop out.
+FIRST = 16
+#: Numbers per block of (candidates × images): small blocks stay in the cache, large ones make better products.
+START_BLOCK, CHORD_BLOCK = 1 << 16, 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """C: inverse L2 penalty. score: accuracy (at 0), auc or ap. max_steps: 0 until one column is left."""
+    """C: inverse L2 penalty. score: accuracy (balanced, at 0), auc or ap. max_steps: 0 until one column is left."""
 
     C: float = 1.0
     score: str = "accuracy"
@@ -58,49 +75,98 @@ class Removal:
 
 @dataclass(slots=True)
 class Counters:
-    """What the search had to do: candidates seen, judged again after a step in float32, refined in
-    float64, solved properly; refreshes of H⁻¹."""
+    """What the search had to do: candidates seen, chord steps taken by them, converged fits of their own."""
 
     steps: int = 0
     candidates: int = 0
-    sifted: int = 0
-    refined: int = 0
+    chords: int = 0
     proper_solves: int = 0
-    refreshes: int = 0
-    #: largest gradient (in H⁻¹) found at a refresh: what rounding and early stopping had left
-    drift: float = 0.0
+
+
+@dataclass(slots=True)
+class Fits:
+    """Candidates on their way, one per row: weights (c, k), training margins, their probabilities of being wrong and
+    the r of the gradient X r, (c, n) each, and test margins (c, n_test)."""
+
+    weights: np.ndarray
+    margins: np.ndarray
+    p: np.ndarray
+    residual: np.ndarray
+    test: np.ndarray
+
+    def __getitem__(self, rows: slice) -> Fits:
+        return Fits(self.weights[rows], self.margins[rows], self.p[rows], self.residual[rows], self.test[rows])
+
+    @staticmethod
+    def stack(states: dict[int, Fits], lines: np.ndarray) -> Fits:
+        """The states of these lines as one."""
+        parts = [states[int(line)] for line in lines]
+        names = ("weights", "margins", "p", "residual", "test")
+        return Fits(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+class Standing:
+    """What is known of each line: value and loss where its fit has got to; low ≤ score ≤ high and loss_low ≤ log loss ≤
+    loss_high of its optimum; error, how far a test margin can be from there. Each (k,). out: who cannot be the best."""
+
+    def __init__(self, lines: int, fixed: int) -> None:
+        self.value, self.low, self.high = np.zeros(lines), np.full(lines, -np.inf), np.full(lines, np.inf)
+        self.loss, self.loss_low, self.loss_high = np.zeros(lines), np.full(lines, -np.inf), np.full(lines, np.inf)
+        self.error = np.full(lines, np.inf)
+        self.out = np.arange(lines) < fixed
+
+    def alive(self) -> np.ndarray:
+        """Lines that can still be the best, the likely ones first; all others are out for good."""
+        inside = np.flatnonzero(~self.out)
+        best = inside[np.lexsort((self.loss_high[inside], -self.low[inside]))[0]]
+        self.out |= self.high < self.low[best] - SCORE_TIE
+        self.out |= (self.high <= self.low[best] + SCORE_TIE) & (self.loss_low > self.loss_high[best] + LOSS_TIE)
+        inside = np.flatnonzero(~self.out)
+        return inside[np.lexsort((self.loss[inside], -self.value[inside]))]
+
+    def unsure(self, lines: np.ndarray) -> np.ndarray:
+        """Those that another step would tell more about; the last one left need not be known to the last digits."""
+        if len(lines) > 1:
+            return lines[self.error[lines] > EXACT]
+        known = (self.low[lines] == self.high[lines]) & (self.loss_high[lines] - self.loss_low[lines] < LOSS_KNOWN)
+        return lines[~known & (self.error[lines] > EXACT)]
+
+    def best(self, lines: np.ndarray, column: np.ndarray) -> int:
+        """Of lines known to the last digits: best score, of equals the smallest log loss, then the lowest column."""
+        lines = lines[self.value[lines] >= self.value[lines].max() - SCORE_TIE]
+        lines = lines[self.loss[lines] <= self.loss[lines].min() + LOSS_TIE]
+        return int(lines[np.argmin(column[lines])])
 
 
 class GreedySearch:
     """Iterate to get one :class:`Removal` after the other; ``baseline`` is the score with all columns.
 
-    removed: columns that an earlier, interrupted search has removed already, in order; it goes on after them.
+    removed: columns that an earlier, interrupted search has removed already, in order; it goes on after them. threads:
+    of BLAS, which wait for each other wherever a core is busy; 0 for what BLAS takes by itself.
+
+    X (k, n), T (k, n_test) as in :class:`Curvature`; column (k,): the number of each line, −1 for the intercept, which
+    is line 0 where there is one; weights (k,) of the current fit.
     """
 
-    def __init__(self, problem: Problem, options: SearchOptions, *, removed: Sequence[int] = ()):
-        self.problem, self.options = problem, options
-        self.fake = np.asarray(problem.z, dtype=bool)
-        self.y = np.asarray(problem.y, dtype=bool)
-        self.counters = Counters()
-        X, T = np.asarray(problem.X, np.float64), np.asarray(problem.T, np.float64)
-        if not removed:
-            fit = fit_logistic(X, self.y, options.C, intercept=options.intercept)
-            self.baseline = float(SCORES[options.score]((T @ fit.weights + fit.intercept)[None], self.fake)[0])
-        kept = np.setdiff1d(np.arange(X.shape[1]), np.asarray(removed, dtype=int))
-        if removed:
-            X, T = X[:, kept], T[:, kept]
-            fit = fit_logistic(X, self.y, options.C, intercept=options.intercept)
-        self.original, self.already = kept, len(removed)
-        self.geometry = Geometry(X, self.y, T, options.C, intercept=options.intercept)
-        self.weights = np.concatenate([[fit.intercept] if options.intercept else [], fit.weights])
-        self.margins = self.residual = self.test_margins = np.zeros(0)
-        self.spread = TestSpread()
-        self._before: list[float] = []
-        self._refresh()
+    X: np.ndarray
+    T: np.ndarray
+    column: np.ndarray
+    weights: np.ndarray
+    curvature: Curvature
+    fit: Fits
+    loss_bound: LossBound
+
+    def __init__(self, problem: Problem, options: SearchOptions, *, removed: Sequence[int] = (), threads: int = 1):
+        self.options, self.threads, self.counters = options, threads, Counters()
+        self.fake, self.y = np.asarray(problem.z, dtype=bool), np.asarray(problem.y, dtype=bool)
+        self.fixed, self.already = int(options.intercept), len(removed)
+        self._blas = ThreadpoolController()
+        with self._limited():
+            self._begin(np.asarray(problem.X, np.float64), np.asarray(problem.T, np.float64), removed)
 
     def __iter__(self) -> Iterator[Removal]:
         """Removals until one column is left or ``max_steps`` are done, those of an earlier run included."""
-        limit = len(self.original) - 1
+        limit = len(self.weights) - self.fixed - 1
         if self.options.max_steps:
             limit = min(limit, self.options.max_steps - self.already)
         for _ in range(limit):
@@ -108,115 +174,134 @@ class GreedySearch:
 
     def step(self) -> Removal:
         """Find the best candidate, remove it, return what was removed."""
-        g = self.geometry
-        found = Candidates(
-            g, self.margins, self.test_margins, self.weights, self.residual, self.fake, self.options.score, self.spread
-        )
-        found.screen()
-        winner = self._winner(found)
-        self.counters.steps += 1
-        self.counters.candidates += g.active - g.fixed
-        self.counters.sifted += found.siftings
-        self.counters.refined += len(found.refined)
-        self._polish(found, winner)
-        weights = found.weights_without(winner)
-        state = found.refined[winner]
-        removal = Removal(
-            int(self.original[g.index[winner]]),
-            float(SCORES[self.options.score](state.test[None], self.fake)[0]),
-            found.log_loss(winner)[0],
-        )
-        self.margins, self.test_margins, self.residual = state.margins, state.test, state.residual
-        g.remove(winner)
-        weights[winner] = weights[-1]
-        self.weights = weights[:-1]
-        if self._refresh_pays(found.work):
+        with self._limited():
             self._refresh()
+            standing = Standing(len(self.weights), self.fixed)
+            self._screen(standing)
+            line, weights = self._winner(standing)
+            removal = Removal(int(self.column[line]), float(standing.value[line]), float(standing.loss[line]))
+            self.counters.steps += 1
+            self.counters.candidates += len(self.weights) - self.fixed
+            for array in (self.X, self.T, self.column, weights):  # the last line moves into its place
+                array[line] = array[-1]
+            self.X, self.T, self.column, self.weights = self.X[:-1], self.T[:-1], self.column[:-1], weights[:-1]
         return removal
 
+    def _begin(self, X: np.ndarray, T: np.ndarray, removed: Sequence[int]) -> None:
+        options, f = self.options, self.fixed
+        if not removed:
+            fit = fit_logistic(X, self.y, options.C, intercept=options.intercept)
+            self.baseline = float(SCORES[options.score]((T @ fit.weights + fit.intercept)[None], self.fake)[0])
+        kept = np.setdiff1d(np.arange(X.shape[1]), np.asarray(removed, dtype=int))
+        if removed:
+            fit = fit_logistic(np.ascontiguousarray(X[:, kept]), self.y, options.C, intercept=options.intercept)
+        self.X, self.T = np.ones((len(kept) + f, len(X))), np.ones((len(kept) + f, len(T)))
+        self.X[f:], self.T[f:] = X[:, kept].T, T[:, kept].T
+        self.X *= np.where(self.y, -1.0, 1.0)
+        self.column = np.concatenate([np.full(f, -1), kept])
+        self.weights = np.concatenate([np.full(f, fit.intercept), fit.weights])
+
+    def _limited(self) -> AbstractContextManager:
+        return self._blas.limit(limits=self.threads or None, user_api="blas")
+
     def _refresh(self) -> None:
-        """New curvature, and one Newton step with the gradient taken afresh, so that no rounding adds up over steps."""
-        g = self.geometry
-        self.margins = self.weights @ g.X
-        p = sigmoid(self.margins.copy())
-        g.refresh(p * (1 - p))
-        gradient = g.X @ (self.options.C * p)
-        gradient[g.fixed :] += self.weights[g.fixed :]
-        step = g.solve(gradient[None])[0]
-        self.counters.drift = max(self.counters.drift, float(np.sqrt(max(float(gradient @ step), 0.0))))
+        """The curvature at the current fit, and one Newton step with it: no rounding adds up over the steps."""
+        penalty = (self.column >= 0).astype(float)
+        margins = self.weights @ self.X
+        p = sigmoid(margins)
+        self.curvature = Curvature(self.X, self.T, penalty, self.options.C, p)
+        step = self.curvature.inverse @ (self.X @ (self.options.C * p) + self.weights * penalty)
         self.weights = self.weights - step
-        before = self.margins
-        self.margins = self.weights @ g.X
-        self.test_margins = self.weights @ g.T
-        self.residual = self.options.C * (sigmoid(self.margins.copy()) - p - g.s * (self.margins - before))
-        self.spread.update(g, self.test_margins)
-        self.counters.refreshes += 1
-        self._spent = [g.refresh_cost]
+        self.fit = Fits(self.weights, *self._moved(margins, p, -step @ self.X), self.weights @ self.T)
+        self.loss_bound = LossBound(self.curvature, self.fit.test, self.fake)
 
-    def _refresh_pays(self, work: float) -> bool:
-        """Old curvature makes work. Refresh where the next step would cost more than the mean since the last refresh.
+    def _moved(self, margins: np.ndarray, p: np.ndarray, move: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(margins, p, r) after a step that moves the margins by ``move``."""
+        after = margins + move
+        new = sigmoid(after)
+        return after, new, self.options.C * (new - p - self.curvature.s * move)
 
-        What it would cost is taken from the same place after the refresh before; every sixteenth time it is found out
-        anew. Costs are counted in multiplications, not in seconds: the same search takes the same path everywhere.
-        """
-        self._spent.append(work)
-        steps = len(self._spent) - 1
-        expected = work
-        if steps + 1 < len(self._before) and self.counters.refreshes % 16:
-            expected = max(work, self._before[steps + 1])
-        pays = steps >= LONGEST_USE or expected > sum(self._spent) / steps
-        if pays and steps + 1 >= len(self._before):
-            self._before = self._spent
-        return pays
+    def _start(self, lines: np.ndarray) -> Fits:
+        """These candidates at the optimum of the quadratic model without them."""
+        g, fit = self.curvature, self.fit
+        step = (-self.weights[lines] / g.h[lines])[:, None]
+        margins, p, residual = self._moved(fit.margins, fit.p, g.A[lines] * step)
+        residual += fit.residual
+        return Fits(fit.weights + g.inverse[lines] * step, margins, p, residual, fit.test + g.B[lines] * step)
 
-    def _winner(self, found: Candidates) -> int:
-        g = self.geometry
-        alive = found.alive()
-        for _ in range(SIFTINGS):
-            lot = alive[~found.stuck[alive]]
-            if len(alive) == 1 or not len(lot):
-                break
-            alive = found.sift(lot)
-        while len(alive) > 1:
-            lot = alive[~found.exact[alive]]
-            if not len(lot):
-                break
-            found.refine(lot)
-            for line in lot:
-                if not found.exact[line] and found.refined[int(line)].rounds >= MAX_ROUNDS:
-                    self._solve_properly(found, int(line))
-            alive = found.alive()
-        best = found.value[alive].max()
-        top = alive[found.value[alive] >= best - SCORE_TIE]
-        if len(top) == 1:
-            return int(top[0])
-        loss = found.loss_low[top]
-        top = top[loss <= loss.min() + LOSS_TIE]
-        return int(top[np.argmin(g.index[top])])
+    def _chord(self, lines: np.ndarray, fits: Fits) -> Fits:
+        """These candidates one chord step on."""
+        g = self.curvature
+        v = g.without((fits.residual @ g.X.T) @ g.inverse, lines)
+        self.counters.chords += len(lines)
+        return Fits(fits.weights - v, *self._moved(fits.margins, fits.p, -v @ g.X), fits.test - v @ g.T)
 
-    def _polish(self, found: Candidates, winner: int) -> None:
-        """Take the winner so far that its remaining gradient does not blur the bounds of the next step."""
-        if winner not in found.refined:
-            found.refine(np.array([winner]))
-        for _ in range(MAX_ROUNDS):
-            if found.exact[winner]:
-                return
-            # The score must be beyond doubt as well: no test row within its error of the other side.
-            certain = found.low[winner] == found.high[winner]
-            if certain and found.reach[winner] * found.radius < POLISHED and found.log_loss(winner)[1] < LOSS_POLISHED:
-                return
-            found.refine(np.array([winner]))
-        self._solve_properly(found, winner)
-
-    def _solve_properly(self, found: Candidates, line: int) -> None:
-        """A converged fit of its own for a candidate that the shared curvature does not lead to its optimum."""
-        g = self.geometry
-        others = np.delete(np.arange(g.fixed, g.active), line - g.fixed)
-        fit = fit_logistic(
-            np.ascontiguousarray((g.X[others] * g.sign).T), self.y, self.options.C, intercept=self.options.intercept
+    def _judge(self, standing: Standing, lines: np.ndarray, fits: Fits) -> None:
+        """Enter what is known of these candidates where they are now."""
+        g = self.curvature
+        pull = np.einsum("ij,ij->i", g.A[lines], fits.residual)
+        decrement = np.sqrt(np.maximum(fits.residual**2 @ (1 / (g.C * g.s)) - pull**2 / g.h[lines], 0.0))
+        lost = lost_curvature(g, fits.p)
+        t = distance(decrement, kept_curvature(g, lost), g.rho)
+        standing.error[lines] = t * g.test_norm.max()
+        standing.value[lines], low, high = score_interval(
+            self.options.score, fits.test, t[:, None] * g.test_norm, self.fake
         )
-        weights = np.zeros(g.active)
-        weights[others] = fit.weights
-        weights[: g.fixed] = fit.intercept
-        found.settle(line, weights)
+        standing.loss[lines], loss_low, loss_high = self.loss_bound.interval(lines, lost, fits.residual, fits.test, t)
+        for known, found, narrower in (
+            (standing.low, low, np.maximum),
+            (standing.high, high, np.minimum),
+            (standing.loss_low, loss_low, np.maximum),
+            (standing.loss_high, loss_high, np.minimum),
+        ):
+            known[lines] = narrower(known[lines], found)
+
+    def _screen(self, standing: Standing) -> None:
+        """All candidates at their start."""
+        for lines in _blocks(np.arange(self.fixed, len(self.weights)), START_BLOCK // len(self.y)):
+            self._judge(standing, lines, self._start(lines))
+
+    def _winner(self, standing: Standing) -> tuple[int, np.ndarray]:
+        """The line that is best removed, and the weights (k,) without it, 0 where it was."""
+        states: dict[int, Fits] = {}
+        rounds = np.zeros(len(self.weights), dtype=int)
+        lot = alive = standing.alive()
+        lot = lot[:FIRST]
+        while len(lot):
+            self._advance(standing, states, lot[rounds[lot] < CHORDS])
+            for line in lot[rounds[lot] == CHORDS]:
+                self._solve(standing, states, int(line))
+            rounds[lot] += 1
+            alive = standing.alive()
+            lot = standing.unsure(alive)
+        line = standing.best(alive, self.column)
+        return line, states[line].weights[0] if line in states else self._start(np.array([line])).weights[0]
+
+    def _advance(self, standing: Standing, states: dict[int, Fits], lines: np.ndarray) -> None:
+        """A chord step for each of these candidates."""
+        new = np.array([int(line) not in states for line in lines], dtype=bool)
+        for part, begin in ((lines[new], self._start), (lines[~new], lambda block: Fits.stack(states, block))):
+            for block in _blocks(part, CHORD_BLOCK // len(self.y)):
+                fits = self._chord(block, begin(block))
+                self._judge(standing, block, fits)
+                states.update({int(line): fits[i : i + 1] for i, line in enumerate(block)})
+
+    def _solve(self, standing: Standing, states: dict[int, Fits], line: int) -> None:
+        """A converged fit of its own for a candidate that the shared curvature does not lead to its optimum."""
+        f = self.fixed
+        others = np.delete(np.arange(f, len(self.weights)), line - f)
+        rows = np.ascontiguousarray((self.X[others] * np.where(self.y, -1.0, 1.0)).T)
+        start = np.concatenate([self.weights[others], self.weights[:f]])
+        fit = fit_logistic(rows, self.y, self.options.C, intercept=self.options.intercept, start=start)
+        weights = np.zeros((1, len(self.weights)))
+        weights[0, others], weights[0, :f] = fit.weights, fit.intercept
+        margins = weights @ self.X
+        states[line] = Fits(weights, margins, sigmoid(margins), np.zeros_like(margins), weights @ self.T)
+        self._judge(standing, np.array([line]), states[line])
         self.counters.proper_solves += 1
+
+
+def _blocks(lines: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    size = max(1, size)
+    for start in range(0, len(lines), size):
+        yield lines[start : start + size]

@@ -26,7 +26,7 @@ def test_scores_agree_with_scikit_learn(margins):
         log_loss(margins, FAKE),
         strict=True,
     ):
-        assert accuracy == metrics.accuracy_score(FAKE, values > 0)
+        assert accuracy == pytest.approx(metrics.balanced_accuracy_score(FAKE, values > 0), abs=1e-12)
         assert auc == pytest.approx(metrics.roc_auc_score(FAKE, values), abs=1e-12)
         assert ap == pytest.approx(metrics.average_precision_score(FAKE, values), abs=1e-12)
         assert loss == pytest.approx(metrics.log_loss(FAKE, 1 / (1 + np.exp(-values))), abs=1e-12)
@@ -51,3 +51,12 @@ def test_intervals_are_reached_at_their_ends(margins):
     right = np.where(FAKE, 0.2, -0.2)
     np.testing.assert_array_equal(SCORES["auc"](margins + right, FAKE), high)
     np.testing.assert_array_equal(SCORES["auc"](margins - right, FAKE), low)
+
+
+def test_accuracy_weighs_both_classes_alike():
+    """36 photographs and 7 fakes: "always real" is right 36 times of 43, and worth nothing."""
+    fake = np.arange(43) < 7
+    assert SCORES["accuracy"](np.full((1, 43), -1.0), fake)[0] == 0.5
+    assert SCORES["accuracy"](np.where(fake, 1.0, -1.0)[None], fake)[0] == 1.0
+    one_found = np.where(np.arange(43) < 1, 1.0, -1.0)
+    assert SCORES["accuracy"](one_found[None], fake)[0] == pytest.approx(0.5 + 0.5 / 7)
