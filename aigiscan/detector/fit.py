@@ -88,6 +88,7 @@ class _Problem:
 
     table: FitTable
     settings: FitSettings
+    view: FeatureView
     matrices: list[np.ndarray]
     target: np.ndarray
     folds: np.ndarray
@@ -148,17 +149,17 @@ def fit(
     view = view or EmbeddingView()
     given = [tables] if isinstance(tables, FitTable) else list(tables)
     check_tables(given)
+    if isinstance(view, StackedView) and len(given) > 1:
+        raise FitError("a stack is fitted under one equalisation, that of its bases")
     problem = _problem(given, settings, view, text_features, previous)
     members, scores = problem.out_of_fold(problem.folds)
     classifier, method = _judge(problem, members)
     scored = np.flatnonzero(problem.folds >= 0)
     table = problem.table.select(scored)
     calibration = _calibrated(table, scores[scored, 0], settings)
-    card = _card(
-        problem, view, classifier, {"method": method, **calibration.describe()}, [t.equalization for t in given]
-    )
+    card = _card(problem, classifier, {"method": method, **calibration.describe()}, [t.equalization for t in given])
     return FitResult(
-        Detector(card, view, classifier, calibration, _seen(problem.table, view, previous)),
+        Detector(card, problem.view, classifier, calibration, _seen(problem)),
         table,
         tuple(t.equalization for t in given),
         scores[scored],
@@ -194,23 +195,26 @@ def _problem(
     from aigiscan.classifiers import make_classifier
 
     table = tables[0]
-    folds = _folds(table, settings, previous)
-    if isinstance(view, StackedView):
-        matrices = [view.out_of_fold(t, folds) for t in tables]
+    folds = _folds(table, settings, view, previous)
+    if isinstance(view, StackedView):  # of one equalisation: its bases were fitted under that
+        matrix, view = view.out_of_fold(table, folds)
+        matrices = [matrix]
     else:
         matrices = [view.transform(t.channels) for t in tables]
     unfitted = make_classifier(settings.classifier, **dict(settings.params))
     if "random_state" in unfitted.get_params() and "random_state" not in settings.params:
         unfitted.set_params(random_state=settings.seed)
     target = np.where(table.label == 1, table.names, "real") if unfitted.multiclass else table.label
-    return _Problem(table, settings, matrices, target, folds, unfitted, text_features, previous)
+    return _Problem(table, settings, view, matrices, target, folds, unfitted, text_features, previous)
 
 
-def _folds(table: FitTable, settings: FitSettings, previous: Detector | None) -> np.ndarray:
-    """Fold numbers (n,) by source; −1 for what the previous detector has seen, which nothing can leave out."""
+def _folds(table: FitTable, settings: FitSettings, view: FeatureView, previous: Detector | None) -> np.ndarray:
+    """Fold numbers (n,) by source; −1 for what is fitted on but never scored: the pictures that the previous detector
+    has seen, and the fakes of generators that chose the features."""
     from aigiscan.classifiers.folds import source_folds
 
     seen = np.zeros(len(table), dtype=bool) if previous is None else seen_rows(previous, table)
+    seen |= chose_features(table, view)
     fresh = table.select(~seen)
     if previous is not None and len(np.unique(fresh.label)) < 2:
         raise FitError(
@@ -220,6 +224,13 @@ def _folds(table: FitTable, settings: FitSettings, previous: Detector | None) ->
     folds = np.full(len(table), -1, dtype=np.intp)
     folds[~seen] = source_folds(fresh.label, fresh.sources, fresh.groups, n_folds=settings.folds, seed=settings.seed)
     return folds
+
+
+def chose_features(table: FitTable, view: FeatureView) -> np.ndarray:
+    """Mask (n,) of the fakes of generators that chose a view's features; none where there are no other fakes."""
+    fakes = table.label == 1
+    chosen = fakes & np.isin(table.names.astype(str), list(view.search_generators))
+    return chosen if (fakes & ~chosen).any() else np.zeros(len(table), dtype=bool)
 
 
 def seen_rows(detector: Detector, table: FitTable) -> np.ndarray:
@@ -259,9 +270,7 @@ def _calibrated(table: FitTable, scores: np.ndarray, settings: FitSettings) -> C
     return Calibration.from_scores(scores[real], scores[~real], settings.max_fpr, settings.max_miss, small=small)
 
 
-def _card(
-    problem: _Problem, view: FeatureView, classifier: Any, thresholds: Mapping[str, Any], specs: Sequence[str]
-) -> Card:
+def _card(problem: _Problem, classifier: Any, thresholds: Mapping[str, Any], specs: Sequence[str]) -> Card:
     from aigiscan.classifiers.ensemble import classifier_entry
 
     table, settings, previous = problem.table, problem.settings, problem.previous
@@ -272,7 +281,7 @@ def _card(
         limits=list(settings.limits),
         encoder=copy.deepcopy(dict(table.encoder)),
         equalization=table.equalization,
-        view=view.params(),
+        view=problem.view.params(),
         classifier=classifier_entry(settings.classifier, classifier),
         thresholds=dict(thresholds),
         training={
@@ -287,12 +296,12 @@ def _card(
     )
 
 
-def _seen(table: FitTable, view: FeatureView, previous: Detector | None) -> SeenPictures:
+def _seen(problem: _Problem) -> SeenPictures:
     """These pictures, and those that the detector gone on from and the bases of a stack have seen."""
-    seen = SeenPictures.of(fitted=table.text["sha256"].tolist())
-    if previous is not None:
-        seen |= previous.seen
-    return seen | view.seen if isinstance(view, StackedView) else seen
+    seen = SeenPictures.of(fitted=problem.table.text["sha256"].tolist())
+    if problem.previous is not None:
+        seen |= problem.previous.seen
+    return seen | problem.view.seen if isinstance(problem.view, StackedView) else seen
 
 
 def _in_distribution(problem: _Problem, scored: np.ndarray) -> np.ndarray | None:

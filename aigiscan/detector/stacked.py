@@ -11,7 +11,7 @@ import numpy as np
 
 from aigiscan.classifiers import make_classifier
 from aigiscan.classifiers.base import fit_classifier
-from aigiscan.classifiers.ensemble import classifier_entry, classifier_from_saved
+from aigiscan.classifiers.ensemble import averaged, classifier_entry, classifier_from_saved
 from aigiscan.classifiers.folds import train_test
 from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.table import FitTable, sample_weights
@@ -103,23 +103,25 @@ class StackedView(FeatureView):
             seen |= base.seen
         return seen
 
-    def out_of_fold(self, table: FitTable, folds: np.ndarray) -> np.ndarray:
-        """Probabilities (n, bases) to fit the meta-classifier on.
+    def out_of_fold(self, table: FitTable, folds: np.ndarray) -> tuple[np.ndarray, StackedView]:
+        """(probabilities (n, bases) to fit the meta-classifier on, the view whose probabilities it is to judge).
 
-        What a base knows (:meth:`Base.knows`) gets the probability of the same kind of classifier fitted on what the
-        base knows without the picture's fold; other pictures get the saved base's. DetectorError where the rest of what
-        it knows cannot be fitted: its own probability of a picture it has learnt would pass for a held-out one.
+        A base that knows pictures of the table (:meth:`Base.knows`) would pass off what it has learnt by heart as
+        held out. Its kind of classifier is fitted again for every fold, on what it knows without that fold, and the
+        mean of these takes its place, so that what is judged later is of the family that was calibrated on. A base that
+        knows none of the pictures stays as it is. DetectorError where the rest of what a base knows cannot be fitted.
         """
-        columns = []
+        columns, bases = [], []
         for base in self.bases:
             column, known = base.probabilities(table.channels), base.knows(table)
-            for train, test in train_test(folds, table.groups):
-                rows = test[known[test]]
-                if len(rows):
-                    again = _fitted_again(base, table.select(train[known[train]]))
-                    column[rows] = replace(base, classifier=again).probabilities(table.select(rows).channels)
+            again = []
+            for train, test in train_test(folds, table.groups) if known.any() else ():
+                again.append(_fitted_again(base, table.select(train[known[train]])))
+                column[test] = replace(base, classifier=again[-1]).probabilities(table.select(test).channels)
+            judge = averaged(again) if again else base.classifier
             columns.append(column)
-        return np.column_stack(columns)
+            bases.append(base if judge is None else replace(base, classifier=judge))
+        return np.column_stack(columns), StackedView(bases)
 
 
 def _fitted_again(base: Base, part: FitTable) -> Any:

@@ -65,6 +65,11 @@ def complete_card(result: FitResult) -> Completed:
             f"Calibrated on photographs of {sources} source{'s' * (sources > 1)}: what share of the photographs of "
             "another camera it flags is hardly known."
         )
+    if chosen := result.detector.view.search_generators:
+        limits.append(
+            f"Its features were chosen with {', '.join(chosen)}, whose pictures are left out of the figures if there "
+            "are others, and with photographs that may be among those calibrated on: the bound is approximate."
+        )
     if small := result.detector.calibration.small_note:
         limits.append(small[0].upper() + small[1:] + ".")
     card = replace(result.detector.card, metrics=metrics, limits=limits)

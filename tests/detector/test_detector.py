@@ -204,7 +204,9 @@ def test_out_of_fold_columns_do_not_know_their_image() -> None:
     base = fit(table, replace(SETTINGS, classifier="knn", params={"k": 1})).detector
     view = stacked_view([base], table.encoder, table.equalization)
     by_heart = view.transform(table.channels)[:, 0]
-    honest = view.out_of_fold(table, np.arange(len(table)) % 5)[:, 0]
+    probabilities, judge = view.out_of_fold(table, np.arange(len(table)) % 5)
+    honest = probabilities[:, 0]
+    assert judge.bases[0].classifier is not base.classifier  # what was calibrated on is what judges
     assert by_heart[table.label == 1].min() > by_heart[table.label == 0].max()
     assert abs(honest[table.label == 1].mean() - honest[table.label == 0].mean()) < 0.1
 
