@@ -6,7 +6,8 @@ DATA: the development images, of which none is so large. Photographs of many sou
 camera's noise (grain of 3 grey levels, so that a file has 3 to 4 MB) and written as JPEG of quality 92, 4:2:0.
 
 1. Rates: a loop that opens, decodes, equalises and encodes one file after the other with Pillow; the runner with full
-   decoding; the runner with ``reduce:2``; the encoder alone on inputs prepared before. Rounds in turn, medians.
+   decoding; the runner with ``reduce:2``, also with decoding in processes of its own (``--isolate``); the encoder alone
+   on inputs prepared before. Rounds in turn, medians. Then the same for the development photographs as they are.
 2. Scores of the built-in detector: how far ``reduce:2`` moves them, beside another JPEG quality in the equalisation.
 """
 
@@ -69,14 +70,15 @@ def rates(paths: Sequence[str], encoder: Encoder, rounds: int) -> list[dict]:
     """Images per second of each way, medians over the rounds, and each round's ratio to the plain loop."""
     records = [ImageRecord(path) for path in paths]
 
-    def whole(spec: str) -> Callable[[], object]:
-        return lambda: list(run(records, encoder, equalization=Equalization.parse(spec)))
+    def whole(spec: str, isolate: float | None = None) -> Callable[[], object]:
+        return lambda: list(run(records, encoder, equalization=Equalization.parse(spec), isolate=isolate))
 
     inputs = [encoder.prepare(Image.new("RGB", (512, 512), (i, 99, 7))) for i in range(len(paths))]
     ways: dict[str, Callable[[], object]] = {
         "plain Pillow loop": lambda: pillow_loop(paths, encoder),
         f"runner, {FULL}": whole(FULL),
         f"runner, {REDUCED}": whole(REDUCED),
+        f"runner, {REDUCED}, --isolate": whole(REDUCED, 60.0),
         "encoder alone": lambda: encoder.encode(inputs),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -136,6 +138,9 @@ def main() -> None:
         sizes = [Path(path).stat().st_size / 1e6 for path in paths]
         print(f"{len(paths)} files of {statistics.mean(sizes):.1f} MB\n")
         print(markdown(rates(paths[: given.count], encoder, given.rounds)))
+        small = [str(path) for path in sorted(given.data.glob("wild/*/0_real/*.jpg"))[:: 370 // (4 * given.count)]]
+        print(f"{len(small)} photographs as they are\n")
+        print(markdown(rates(small, encoder, given.rounds)))
         print(markdown(score_shifts(paths[: given.scores], detector, encoder)))
 
 

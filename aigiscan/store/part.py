@@ -6,6 +6,7 @@ import errno
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +46,35 @@ class Part:
                 f"cannot read the store {path}: {reason(error) if denied else 'not a whole HDF5 file'}"
             ) from error
         try:
-            layout.limit_metadata(self.file)
-            attributes = self.file.attrs
-            if "format" not in attributes or "fingerprint" not in attributes:
-                raise StoreError(f"{path} is an HDF5 file but not an aigiscan store; give another name")
-            layout.check_format(int(attributes["format"]), path)
-            self.fingerprint = json.loads(attributes["fingerprint"])
-            self.channels = layout.channels_from_json(json.loads(attributes["channels"]))
-            self.versions = json.loads(attributes["versions"])
-            #: dataset → sha256 of its content; older versions wrote none
-            self.digests: dict[str, str] = json.loads(attributes.get("digests", "{}"))
-            #: whether an older version left this as views of the parts of an unfinished store
-            self.is_index = "unfinished" in attributes
-            self._count = len(self.file["rows/path"])
+            with self._damage_told():
+                self._read_attributes()
         except BaseException:
             self.close()
             raise
+
+    def _read_attributes(self) -> None:
+        layout.limit_metadata(self.file)
+        attributes = self.file.attrs
+        if "format" not in attributes or "fingerprint" not in attributes:
+            raise StoreError(f"{self.path} is an HDF5 file but not an aigiscan store; give another name")
+        layout.check_format(int(attributes["format"]), self.path)
+        self.fingerprint = json.loads(attributes["fingerprint"])
+        self.channels = layout.channels_from_json(json.loads(attributes["channels"]))
+        self.versions = json.loads(attributes["versions"])
+        #: dataset → sha256 of its content; older versions wrote none
+        self.digests: dict[str, str] = json.loads(attributes.get("digests", "{}"))
+        #: whether an older version left this as views of the parts of an unfinished store
+        self.is_index = "unfinished" in attributes
+        self._count = len(self.file["rows/path"])
+
+    @contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        """What h5py raises on a damaged file, and what damaged values lead into, is a StoreError."""
+        try:
+            yield
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            detail = " ".join(str(error).split())[:120]
+            raise StoreError(f"{self.path} is damaged ({detail}); restore it or embed again") from error
 
     def __len__(self) -> int:
         return self._count
@@ -77,7 +91,8 @@ class Part:
 
     def table(self, table: str, names: list[str]) -> Iterator[tuple]:
         """Rows of another table; "" where an older version wrote no such column."""
-        n = len(self.file[f"{table}/path"]) if f"{table}/path" in self.file else 0
+        with self._damage_told():
+            n = len(self.file[f"{table}/path"]) if f"{table}/path" in self.file else 0
         for blocks in zip(*(self._blocks(table, name, n, "") for name in names), strict=True):
             yield from zip(*blocks, strict=True)
 
@@ -86,15 +101,18 @@ class Part:
         return name in self.file
 
     def _blocks(self, table: str, name: str, n: int, default: Any) -> Iterator[list]:
-        dataset = self.file.get(f"{table}/{name}")
+        with self._damage_told():
+            dataset = self.file.get(f"{table}/{name}")
         for start in range(0, n, layout.TABLE_BLOCK):
             stop = min(n, start + layout.TABLE_BLOCK)
             if dataset is None:
                 yield [default] * (stop - start)
                 continue
-            with self._lock:
+            with self._lock, self._damage_told():
                 values = dataset[start:stop]
-            yield [layout.decode_text(v) for v in values.tolist()] if values.dtype.kind in "OS" else values.tolist()
+                texts = values.dtype.kind in "OS"
+                block = [layout.decode_text(v) for v in values.tolist()] if texts else values.tolist()
+            yield block
 
     def failure_rows(self) -> list[tuple[str, ...]]:
         """Entries of :data:`aigiscan.store.layout.FAILURE_COLUMNS`."""
@@ -105,7 +123,7 @@ class Part:
         spec = self.channels[channel]
         shape = np.empty(spec.shape, dtype=np.bool_)[index].shape if spec.shape else ()
         out = np.empty((len(rows), *shape), dtype=spec.dtype)
-        with self._lock:
+        with self._lock, self._damage_told():
             dataset = self._channel(channel)
             # HDF5 reads slabs fast and lists of rows slowly: one slab per row of chunks
             block = rows // (dataset.chunks[0] if dataset.chunks else max(1, len(self)))
