@@ -185,18 +185,12 @@ class Folder:
             raise StoreError(f"{path} was made with another encoder than the rest of the store; move it away")
         number = self.table.add_part(name, len(part), path.stat().st_size)
         self.__dict__.pop("_names", None)
-        old = not part.has_column("rows/location")
         blocks = zip(*(part.column(column) for column in layout.COLUMNS), strict=True)
-        rows = (row for block in blocks for row in zip(*block, strict=True))
-        for place, (location, *values) in enumerate(rows):
-            if old:
-                stated = dict(zip(list(layout.COLUMNS)[1:], values, strict=True))
-                location = _old_location(stated["path"], stated["bytes"], stated["mtime_ns"])
-            if location:
-                self.table.insert(number, place, [location, *values])
+        for place, values in enumerate(row for block in blocks for row in zip(*block, strict=True)):
+            if values[0]:  # else it was superseded when parts were merged
+                self.table.insert(number, place, values)
         for failed, error, location, sha256 in part.failure_rows():
-            if old:  # the last entry of a path counted, whatever it was
-                location = locate(failed)
+            if part.is_old:  # the last entry of a path counted, whatever it was
                 self.table.vacate(location)
             self.table.fail(failed, error, location, sha256)
         for (dropped,) in part.table(layout.DROPPED, ["path"]):
@@ -208,6 +202,8 @@ class Folder:
         for name in list_parts(self.path):
             if name not in known:
                 self.adopt(name)
+        missing = [n for n, (name, *_) in self.table.parts().items() if not (self.path / name).exists()]
+        self.table.forget_parts(missing)
         self.table.retire_empty_parts()
         self.__dict__.pop("_names", None)
 
@@ -330,17 +326,3 @@ def link(file: Path, name: Path) -> None:
     except OSError:  # a file system without hard links
         with replacing(name) as tmp:
             shutil.copyfile(file, tmp)
-
-
-def _old_location(path: str, size: int, mtime_ns: int) -> str:
-    """Where a row of an older version lies: a relative path is believed only if that file is there. If not, the row is
-    known by its content alone."""
-    location = locate(path)
-    if not os.path.isabs(path):
-        try:
-            stat = os.stat(location)  # noqa: PTH116
-        except (OSError, ValueError):
-            return path
-        if (stat.st_size, stat.st_mtime_ns) != (size, mtime_ns):
-            return path
-    return location

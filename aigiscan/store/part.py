@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from h5py import h5d, h5p
 from aigiscan.errors import StoreError
 from aigiscan.files import reason
 from aigiscan.store import layout
+from aigiscan.store.files import locate
 
 #: bytes of chunks kept per channel at most while neighbouring rows are asked for: one row of chunks, if it fits (all
 #: heads of a ViT-L/14: 25 MB)
@@ -65,6 +67,8 @@ class Part:
         self.digests: dict[str, str] = json.loads(attributes.get("digests", "{}"))
         #: whether an older version left this as views of the parts of an unfinished store
         self.is_index = "unfinished" in attributes
+        #: whether an older version wrote it, which knew images by their path as given
+        self.is_old = "rows/location" not in self.file
         self._count = len(self.file["rows/path"])
 
     @contextmanager
@@ -87,6 +91,9 @@ class Part:
 
     def column(self, name: str) -> Iterator[list]:
         """A column of the row table, in blocks; its default where an older version wrote none."""
+        if name == "location" and self.is_old:
+            blocks = zip(*(self.column(known) for known in ("path", "bytes", "mtime_ns")), strict=True)
+            return ([_old_location(*row) for row in zip(*block, strict=True)] for block in blocks)
         return self._blocks(layout.ROWS, name, len(self), layout.DEFAULTS[name])
 
     def table(self, table: str, names: list[str]) -> Iterator[tuple]:
@@ -95,10 +102,6 @@ class Part:
             n = len(self.file[f"{table}/path"]) if f"{table}/path" in self.file else 0
         for blocks in zip(*(self._blocks(table, name, n, "") for name in names), strict=True):
             yield from zip(*blocks, strict=True)
-
-    def has_column(self, name: str) -> bool:
-        """Whether this file has it; older versions wrote fewer."""
-        return name in self.file
 
     def _blocks(self, table: str, name: str, n: int, default: Any) -> Iterator[list]:
         with self._damage_told():
@@ -116,7 +119,8 @@ class Part:
 
     def failure_rows(self) -> list[tuple[str, ...]]:
         """Entries of :data:`aigiscan.store.layout.FAILURE_COLUMNS`."""
-        return list(self.table(layout.FAILURES, list(layout.FAILURE_COLUMNS)))
+        found = self.table(layout.FAILURES, list(layout.FAILURE_COLUMNS))
+        return [(path, error, location or locate(path), sha256) for path, error, location, sha256 in found]
 
     def read_stored(self, channel: str, rows: np.ndarray, index: tuple[Any, ...] = ()) -> np.ndarray:
         """Rows of a channel in their stored type, in the order asked for; ``index`` selects on its further axes."""
@@ -171,3 +175,17 @@ class OpenParts:
             part = self._open.pop(name, None)
             if part is not None:
                 part.close()
+
+
+def _old_location(path: str, size: int, mtime_ns: int) -> str:
+    """Where a row of an older version lies: a relative path is believed only if that file is there. If not, the row is
+    known by its content alone."""
+    location = locate(path)
+    if not os.path.isabs(path):
+        try:
+            stat = os.stat(location)  # noqa: PTH116
+        except (OSError, ValueError):
+            return path
+        if (stat.st_size, stat.st_mtime_ns) != (size, mtime_ns):
+            return path
+    return location

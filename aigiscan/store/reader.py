@@ -103,9 +103,14 @@ class EmbeddingStore:
         return sorted(self.channels)
 
     @property
+    def folder(self) -> Folder | None:
+        """The folder this is; None: a packed file."""
+        return self._source.folder if isinstance(self._source, Selection) else None
+
+    @property
     def files(self) -> list[Path]:
         """The files that make up the store."""
-        return [self._source.path] if isinstance(self._source, Part) else self._source.folder.files
+        return self.folder.files if self.folder is not None else [self.path]
 
     @property
     def size(self) -> int:
@@ -115,7 +120,7 @@ class EmbeddingStore:
     @property
     def unfinished(self) -> bool:
         """Whether a run that wrote this store was cut (or is still going on)."""
-        return isinstance(self._source, Selection) and (is_packed(self.path) or self._source.folder.unfinished)
+        return self.folder is not None and (is_packed(self.path) or self.folder.unfinished)
 
     @cached_property
     def failures(self) -> list[tuple[str, str]]:
@@ -183,7 +188,7 @@ class EmbeddingStore:
                 return source.read_stored(channel, rows if numbers is None else numbers[rows], index)
             except FileNotFoundError:
                 self._find_again()
-        raise StoreError(f"{self.path} is rewritten again and again; read it when that has ended")
+        raise StoreError(f"a part of {self.path} is missing; see 'aigiscan stores verify {self.path}'")
 
     def _find_again(self) -> None:
         """The parts have been merged, or the store was packed: find the same rows where they are now."""

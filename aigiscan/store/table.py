@@ -245,6 +245,10 @@ class RowTable:
         """Some parts are in use no more."""
         self.sql.executemany("UPDATE parts SET live = 0 WHERE number = ?", [(number,) for number in numbers])
 
+    def forget_parts(self, numbers: Iterable[int]) -> None:
+        """Some parts and their rows are gone."""
+        self.sql.executemany("DELETE FROM rows WHERE part = ?", [(number,) for number in numbers])
+
     def retire_empty_parts(self) -> None:
         """Parts of which no row is left are in use no more."""
         self.sql.execute("UPDATE parts SET live = 0 WHERE NOT EXISTS (SELECT 1 FROM rows WHERE part = number)")
