@@ -59,7 +59,8 @@ class EmbedSettings:
 class EmbedSummary:
     """What a run did: images encoded; rows that the store had (unchanged, or the same content under another name);
     rows dropped because their file is gone, and all of which it is gone; files that could not be judged, those of them
-    whose row stays because no new bytes were read, and the first ten as (path, reason): the store has them all."""
+    whose row stays because no new bytes were read, and the first ten as (path, reason): the store has them all;
+    whether a packed file was written anew to take what was added."""
 
     encoded: int = 0
     known: int = 0
@@ -68,6 +69,7 @@ class EmbedSummary:
     vanished: int = 0
     failed: int = 0
     kept: int = 0
+    repacked: bool = False
     failures: list[tuple[str, str]] = field(default_factory=list)
 
     def note_failures(self, failures: Iterable[tuple[str, str]]) -> None:
@@ -99,7 +101,7 @@ def embed(
             summary.moved += sum(row.reused for row in rows)
             summary.encoded += sum(row.channels is not None and not row.reused for row in rows)
         _prune(writer, settings, summary)
-        summary.kept = writer.kept
+        summary.kept, summary.repacked = writer.kept, writer.repacks
     summary.known -= summary.encoded + summary.moved + summary.failed
     return summary
 
@@ -199,6 +201,7 @@ def embed_with_dask(
             summary.encoded += rows
             summary.note_failures(failures)
         _prune(writer, settings, summary)
+        summary.repacked = writer.repacks
     summary.known -= summary.encoded + summary.moved + summary.failed
     return summary
 

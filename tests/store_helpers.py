@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fake_encoder import FakeEncoder
+from PIL import Image
 
 from aigiscan.encoders.base import EncoderOptions
 from aigiscan.images.records import ImageRecord
@@ -40,6 +42,15 @@ def embed(
 
 def writer_of(store: Path, encoder: FakeEncoder, **options: object) -> StoreWriter:
     return StoreWriter(store, {**encoder.fingerprint(), "equalization": ""}, encoder.channels(), **options)  # type: ignore[arg-type]
+
+
+def pictures(n: int = 6) -> list[Path]:
+    """``x/0.bmp`` … in the working folder: the same bytes and times everywhere."""
+    Path("x").mkdir()
+    for i in range(n):
+        Image.new("RGB", (6, 5), (40 * i, 3, 200)).save(f"x/{i}.bmp")
+        os.utime(f"x/{i}.bmp", ns=(10**18, 10**18 + i))
+    return [Path(f"x/{i}.bmp") for i in range(n)]
 
 
 def digest(path: Path) -> str:

@@ -103,6 +103,10 @@ def embed(
     else:
         summary = embed_here(tracked, made, output, settings)
     _summarise(summary, made, output, time.perf_counter() - start)
+    if summary.repacked:
+        console.note(
+            f"{output} was unpacked and packed again; to a folder (-o {output.with_suffix('')}) adding is cheap"
+        )
     if summary.vanished and not summary.pruned:
         raise InputError(
             f"--prune would drop {summary.vanished} rows of {output}, more than half (is a disk not there?); "

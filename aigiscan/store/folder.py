@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,6 @@ class Folder:
             with uninterrupted():
                 folder.table.begin()
                 folder._take_over_parts()
-                folder.table.sweep()
                 folder.table.commit()
         except sqlite3.DatabaseError as error:
             raise damaged(path, error) from error
@@ -178,23 +178,25 @@ class Folder:
 
         StoreError if another encoder made it.
         """
-        path = self.path / name
-        part = self.open_parts.get(path)
+        file = self.path / name
+        part = self.open_parts.get(file)
         different = compare_fingerprints(self.fingerprint, part.fingerprint)
         if different or part.channels != self.channels:
-            raise StoreError(f"{path} was made with another encoder than the rest of the store; move it away")
-        number = self.table.add_part(name, len(part), path.stat().st_size)
+            raise StoreError(f"{file} was made with another encoder than the rest of the store; move it away")
+        number = self.table.add_part(name, len(part), file.stat().st_size)
         self.__dict__.pop("_names", None)
+        dropped = [path for (path,) in part.table(layout.DROPPED, ["path"])]
+        if part.is_old:  # of its paths, wherever they were given from, the last entry counted, whatever it was
+            paths = (path for block in part.column("path") for path in block)
+            for path in chain(paths, dropped, (failed for failed, *_ in part.failure_rows())):
+                self.table.vacate(path)
+                self.table.vacate(locate(path))
         blocks = zip(*(part.column(column) for column in layout.COLUMNS), strict=True)
         for place, values in enumerate(row for block in blocks for row in zip(*block, strict=True)):
             if values[0]:  # else it was superseded when parts were merged
                 self.table.insert(number, place, values)
-        for failed, error, location, sha256 in part.failure_rows():
-            if part.is_old:  # the last entry of a path counted, whatever it was
-                self.table.vacate(location)
-            self.table.fail(failed, error, location, sha256)
-        for (dropped,) in part.table(layout.DROPPED, ["path"]):
-            self.table.vacate(locate(dropped))
+        for failure in part.failure_rows():
+            self.table.fail(*failure)
         return number
 
     def _take_over_parts(self) -> None:
@@ -204,6 +206,7 @@ class Folder:
                 self.adopt(name)
         missing = [n for n, (name, *_) in self.table.parts().items() if not (self.path / name).exists()]
         self.table.forget_parts(missing)
+        self.table.sweep()
         self.table.retire_empty_parts()
         self.__dict__.pop("_names", None)
 

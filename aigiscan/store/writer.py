@@ -200,6 +200,11 @@ class StoreWriter:
                 self._root.rmdir()
         self._lock.release()
 
+    @property
+    def repacks(self) -> bool:
+        """Whether a packed file that was there has to be written anew, because something is added."""
+        return self._packed and (self._changed or len(self._buffer) > 0) and self.path.exists()
+
     # -- records in, rows out -----------------------------------------------------------------------------------------
 
     def pending(self, records: Iterable[ImageRecord]) -> Iterator[ImageRecord]:

@@ -173,6 +173,7 @@ def test_readers_never_fail_while_parts_are_merged_and_packed(tmp_path, make_ima
                 for path, row in zip(fresh.rows.path, fresh.read(), strict=True):
                     assert np.array_equal(row, whole[path])
                 opened[number] += 1
+                done.wait(0.01)
             except BaseException as error:
                 wrong.append(error)
                 return
@@ -192,15 +193,15 @@ def test_readers_never_fail_while_parts_are_merged_and_packed(tmp_path, make_ima
 
 def test_more_parts_than_open_files(tmp_path, make_images, monkeypatch):
     monkeypatch.setattr("aigiscan.store.folder.FAN_IN", 10_000)
-    paths = make_images(100, size=4)
+    paths = make_images(70, size=4)
     with writer_of(tmp_path / "s", FakeEncoder(HEADS), flush_seconds=0) as writer:
-        for row in run(records_of(paths), FakeEncoder(HEADS), batch_size=100):
+        for row in run(records_of(paths), FakeEncoder(HEADS), batch_size=70):
             writer.append([row])
-    assert len(list((tmp_path / "s").glob("*.h5"))) == 100
+    assert len(list((tmp_path / "s").glob("*.h5"))) == 70
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
         "from aigiscan.store import EmbeddingStore\n"
-        "with EmbeddingStore(sys.argv[1]) as store: assert store.read().shape == (100, 48), store.read('heads').shape\n"
+        "with EmbeddingStore(sys.argv[1]) as store: assert store.read().shape == (70, 48), store.read('heads').shape\n"
         "from aigiscan.cli.app import main\n"
         "sys.argv[1:] = ['stores', 'verify', sys.argv[1]]; main()"
     )
