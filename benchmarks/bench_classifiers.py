@@ -162,7 +162,7 @@ def table(figures: dict[str, Figures], seconds: dict[str, float]) -> str:
     for name, f in sorted(figures.items(), key=lambda item: -item[1].mean_auc.value):
         alarms = [f"{a:.3f} ({worst:.2f}, {source})" for a, worst, source in map(f.false_alarms, (0.01, 0.05))]
         lines.append(
-            f"| {name} | {f.mean_auc} | {f.mean_tpr_5} | {f.mean_tpr_1} | {f.ece:.3f} | {alarms[0]} | {alarms[1]} "
+            f"| {name} | {f.mean_auc} | {f.mean_recall_5} | {f.mean_recall_1} | {f.ece:.3f} | {alarms[0]} | {alarms[1]} "
             f"| {seconds[name]:.0f} |"
         )
     return "\n".join(lines)
@@ -287,7 +287,7 @@ class Judged:
             seed=given.seed,
         )
         self.figures[name], self.seconds[name] = found, seconds
-        print(f"{name}: AUC {found.mean_auc}, recall at 5 % {found.mean_tpr_5}", file=sys.stderr, flush=True)
+        print(f"{name}: AUC {found.mean_auc}, recall at 5 % {found.mean_recall_5}", file=sys.stderr, flush=True)
 
     def write(self, title: str) -> None:
         """The page, its tables and a Markdown table, which is printed too."""

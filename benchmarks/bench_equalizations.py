@@ -15,7 +15,7 @@ import numpy as np
 
 from aigiscan.detector.fit import FitSettings, fit
 from aigiscan.detector.table import table_from_store
-from aigiscan.evaluation.metrics import auc, tpr_at_fpr
+from aigiscan.evaluation.metrics import auc, recall_at
 from aigiscan.store import EmbeddingStore
 
 
@@ -45,7 +45,7 @@ def main(paths: list[str]) -> None:
             scores = held_out[:, column]
             flagged = " | ".join(f"{np.mean(real[:, column] > limit):.3f}" for limit in limits)
             within = auc(label[middle], scores[middle])
-            recall = tpr_at_fpr(label, scores, 0.05)
+            recall = recall_at(label, scores, 0.05)
             figures = f"{auc(label, scores):.3f} | {within:.3f} | {recall:.3f}"
             print(f"| {name} | {table.equalization} | {figures} | {flagged} |")
 

@@ -11,17 +11,20 @@ from aigiscan.classifiers.base import Array, ProbeClassifier, Scaler, unit_rows
 class NearestNeighbourClassifier(ProbeClassifier):
     """Score = mean cosine distance to the k nearest photographs − mean cosine distance to the k nearest fakes.
 
-    k: neighbours in each bank (the paper: 1, 3, 5, 9); a bank with fewer images is used whole. standardize: columns to
-    mean 0 and variance 1 first. A bank knows no weights: images of weight 0 are left out, others count alike.
+    k: neighbours in each bank (the paper: 1, 3, 5, 9); a bank with fewer images is used whole. vote: the paper's
+    majority instead: of the k nearest images of both banks, the share of fakes minus that of photographs, −1 to 1 (only
+    k + 1 values, so thresholds are coarse). standardize: columns to mean 0 and variance 1 first. A bank knows no
+    weights: images of weight 0 are left out, others count alike.
     """
 
     _arrays = ("real_", "fake_", "mean_", "scale_")
     #: scores of this many images at a time, so that memory stays at 1,024 × bank
     _chunk = 1024
 
-    def __init__(self, k: int = 9, standardize: bool = False) -> None:
+    def __init__(self, k: int = 9, standardize: bool = False, vote: bool = False) -> None:
         self.k = k
         self.standardize = standardize
+        self.vote = vote
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         scaler = Scaler.fit(X, weight) if self.standardize else Scaler.none(X.shape[1])
@@ -47,7 +50,10 @@ class NearestNeighbourClassifier(ProbeClassifier):
         parts = []
         for start in range(0, len(X), self._chunk):
             rows = self._rows(X[start : start + self._chunk])
-            parts.append(_mean_nearest(rows, self.real_, self.k) - _mean_nearest(rows, self.fake_, self.k))
+            if self.vote:
+                parts.append(_vote(rows, self.real_, self.fake_, self.k))
+            else:
+                parts.append(_mean_nearest(rows, self.real_, self.k) - _mean_nearest(rows, self.fake_, self.k))
         return np.concatenate(parts)
 
 
@@ -56,3 +62,11 @@ def _mean_nearest(rows: NDArray[np.float32], bank: NDArray[np.float32], k: int) 
     near = min(k, len(bank))
     distance = 1.0 - rows @ bank.T  # [n, bank]
     return np.partition(distance, near - 1, axis=1)[:, :near].mean(axis=1, dtype=np.float64)
+
+
+def _vote(rows: NDArray[np.float32], real: NDArray[np.float32], fake: NDArray[np.float32], k: int) -> Array:
+    """(fakes − photographs) / k among the k nearest of both banks (n,); of equally near ones the photograph counts."""
+    near = min(k, len(real) + len(fake))
+    distance = 1.0 - np.concatenate([rows @ real.T, rows @ fake.T], axis=1)  # [n, real + fake]
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, :near]
+    return np.asarray(2.0 * np.mean(nearest >= len(real), axis=1, dtype=np.float64) - 1.0)

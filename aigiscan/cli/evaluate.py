@@ -5,9 +5,11 @@ One function per part; what they compute is in :mod:`aigiscan.evaluation`.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import typer
 
 from aigiscan.cli import console
@@ -15,7 +17,6 @@ from aigiscan.errors import FitError, InputError
 
 if TYPE_CHECKING:
     from aigiscan.cli.evaluation_inputs import Entry, Inputs
-    from aigiscan.detector.detector import Detector
     from aigiscan.evaluation.report import EvaluationReport
 
 
@@ -70,6 +71,9 @@ def evaluate(
     max_fpr: float = typer.Option(0.05, "--max-fpr", min=0.0, max=1.0, help="Promised share of false alarms."),
     folds: int = typer.Option(10, "--folds", min=2, help="Number of held-out folds."),
     draws: int = typer.Option(1000, "--draws", min=10, help="Bootstrap draws for intervals."),
+    grid: str = typer.Option(
+        "", "--grid", help="paper: tune solver, C and max_iter for each generator of the transfer matrix (logistic)."
+    ),
     batch_size: int = typer.Option(32, "--batch-size", min=1, help="Images encoded at once."),
     workers: int | None = typer.Option(None, "--workers", min=0, help="Threads that read and decode files."),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
@@ -78,13 +82,16 @@ def evaluate(
     """Measure detectors, or fit and measure classifiers, on labelled images; write tables, plots and one page."""
     from aigiscan.cli import evaluate_robustness as pictures
     from aigiscan.cli import evaluate_views as views
+    from aigiscan.cli.evaluate_detectors import evaluate_detectors
     from aigiscan.cli.evaluation_inputs import load_inputs, make_entries
     from aigiscan.detector.detector import Detector
     from aigiscan.evaluation.report import EvaluationReport
 
     detectors = {name: Detector.load(name) for name in detector}
-    if detectors and (train_on or quality_matrix):
-        raise InputError("--train-on and --quality-matrix fit classifiers; leave out --detector")
+    if detectors and (train_on or quality_matrix or grid):
+        raise InputError("--train-on, --quality-matrix and --grid fit classifiers; leave out --detector")
+    if grid and (grid != "paper" or classifier != ["logistic"]):
+        raise InputError("--grid knows one grid, 'paper', for --classifier logistic")
     running = {"batch_size": batch_size, "workers": workers, "device": device}
     channels = _channels(features)
     inputs = load_inputs(paths, encoder, equalize, channels, families, running, embed=not detectors)
@@ -96,11 +103,11 @@ def evaluate(
     if spectra:
         views.spectra(report, inputs, size=spectra_size)
     if detectors:
-        _detectors(report, inputs, detectors, max_fpr=max_fpr, draws=draws, seed=seed, running=running, gallery=gallery)
+        unseen = evaluate_detectors(
+            report, inputs, detectors, max_fpr=max_fpr, draws=draws, seed=seed, running=running, gallery=gallery
+        )
         if robustness:
-            pictures.of_detectors(
-                report, inputs[0], detectors, max_images=max_images, draws=draws, seed=seed, running=running
-            )
+            pictures.of_detectors(report, unseen, max_images=max_images, draws=draws, seed=seed, running=running)
     else:
         entries = make_entries(inputs, classifier, param, features, families)
         if train_on is not None:
@@ -109,7 +116,9 @@ def evaluate(
             _held_out(report, entries, folds=folds, max_fpr=max_fpr, draws=draws, seed=seed, gallery=gallery)
         if train_on is None and transfer is not False:
             try:
-                _transfer(report, entries, min_images=min_images, max_fpr=max_fpr, draws=draws, seed=seed)
+                _transfer(
+                    report, entries, grid=bool(grid), min_images=min_images, max_fpr=max_fpr, draws=draws, seed=seed
+                )
             except FitError as error:
                 if transfer:
                     raise
@@ -170,60 +179,13 @@ def _audit(report: EvaluationReport, given: Inputs, seed: int) -> None:
         console.warn(line)
 
 
-def _detectors(
-    report: EvaluationReport,
-    inputs: list[Inputs],
-    detectors: dict[str, Detector],
-    *,
-    max_fpr: float,
-    draws: int,
-    seed: int,
-    running: dict[str, Any],
-    gallery: int,
-) -> None:
-    from aigiscan.cli import evaluate_views as views
-    from aigiscan.cli.evaluation_inputs import detector_scores
-    from aigiscan.evaluation.heldout import detector_figures
-    from aigiscan.evaluation.metrics import oracle_threshold
-    from aigiscan.evaluation.write import SUMMARY_HEADER, summary_row, write_figures
-
-    figures, seen, oracles, shown = {}, {}, [], []
-    for given in inputs:
-        for name, judge in detectors.items():
-            label = name if len(inputs) == 1 else f"{name} on {given.name}"
-            scores, kept = detector_scores(judge, given, running)
-            labels, sources, groups = given.labels[kept], given.names[kept], given.groups[kept]
-            shown.append((label, [given.records[i].path for i in kept], scores, labels, sources))
-            figures[label] = detector_figures(
-                scores, labels, sources, groups, judge.calibration, given.families,
-                max_fprs=[max_fpr], draws=draws, seed=seed,
-            )  # fmt: skip
-            training = judge.card.training
-            seen[label] = {*training.get("generators", {}), *training.get("photo_sources", {})}
-            seen[label] |= set(judge.view.search_generators)
-            threshold, accuracy = oracle_threshold(labels, scores)
-            oracles.append((label, judge.calibration.threshold_ai, threshold, accuracy))
-            if given.table is not None and training.get("digest") == given.table.summary()["digest"]:
-                console.warn(f"{label} was fitted on these very images: its figures here say nothing about new ones")
-    text = "Each detector with its own thresholds. 'in training': a source of that name is in the detector's card."
-    write_figures(report, "Detectors", text, figures, seen)
-    report.table(
-        "detectors_oracle",
-        "Beside, never instead: the threshold that is best on these very images",
-        ("detector", "threshold ai", "oracle threshold", "oracle balanced accuracy"),
-        oracles,
-    )
-    for parts in shown:
-        views.gallery(report, *parts, count=gallery)
-    console.table("detectors", SUMMARY_HEADER, [summary_row(n, f) for n, f in figures.items()])
-
-
 def _held_out(
     report: EvaluationReport, entries: list[Entry], *, folds: int, max_fpr: float, draws: int, seed: int, gallery: int
 ) -> None:
     from aigiscan.cli import evaluate_views as views
     from aigiscan.evaluation.heldout import held_out_figures
-    from aigiscan.evaluation.write import SUMMARY_HEADER, summary_row, write_figures
+    from aigiscan.evaluation.means import Pictures, differences
+    from aigiscan.evaluation.write import terminal_table, write_differences, write_figures
 
     figures, shown = {}, []
     exclude = _choosers(entries)
@@ -237,15 +199,19 @@ def _held_out(
         )  # fmt: skip
     text = (
         "Every image is scored by a fit that saw neither its generator nor its photo source nor its group. "
-        "Thresholds and p_ai are calibrated without the source they are applied to. "
-        "Intervals draw generators and photo sources again."
+        "Thresholds and p_ai are calibrated without the source they are applied to."
     )
     if exclude:
         text += f" Left out of fitting and measuring, for they chose the features: {', '.join(exclude)}."
     write_figures(report, "Held-out sources", text, figures, {})
+    first = entries[0].candidate.without(exclude)
+    if len(shown) > 1 and all(np.array_equal(parts[1], first.paths) for parts in shown):
+        pictures = Pictures(first.labels, first.names, first.sources)
+        by_name = {parts[0]: parts[2] for parts in shown}
+        write_differences(report, "held-out_sources_differences", differences(pictures, by_name, draws, seed))
     for parts in shown:
         views.gallery(report, *parts, count=gallery)
-    console.table("held-out sources", SUMMARY_HEADER, [summary_row(n, f) for n, f in figures.items()])
+    console.table("held-out sources", *terminal_table(figures))
 
 
 def _choosers(entries: list[Entry]) -> list[str]:
@@ -254,23 +220,32 @@ def _choosers(entries: list[Entry]) -> list[str]:
 
 
 def _transfer(
-    report: EvaluationReport, entries: list[Entry], *, min_images: int, max_fpr: float, draws: int, seed: int
+    report: EvaluationReport,
+    entries: list[Entry],
+    *,
+    grid: bool,
+    min_images: int,
+    max_fpr: float,
+    draws: int,
+    seed: int,
 ) -> None:
+    from aigiscan.evaluation import words
     from aigiscan.evaluation.transfer import split_by_source, transfer_matrix
-    from aigiscan.evaluation.write import write_transfer
+    from aigiscan.evaluation.write import terse, write_transfer
 
     exclude = _choosers(entries)
     for candidate in (entry.candidate for entry in entries):
         test = split_by_source(candidate.labels, candidate.names, candidate.groups, candidate.splits, seed=seed)
         matrix = transfer_matrix(
             candidate.X, candidate.labels, candidate.names, candidate.families, candidate.groups, test, candidate.fit,
-            min_images=min_images, exclude=exclude, max_fpr=max_fpr, draws=min(draws, 500), seed=seed,
+            tune=partial(candidate.tuned_on, seed=seed) if grid else None, min_images=min_images,
+            exclude=exclude, max_fpr=max_fpr, draws=min(draws, 500), seed=seed,
         )  # fmt: skip
         write_transfer(report, candidate.name, matrix)
         console.table(
             f"transfer: {candidate.name}",
-            ("transfer", "cells", "accuracy", "AUC", "TPR@5%FPR"),
-            [(a.name, a.cells, a.accuracy, a.auc, a.others["tpr_5"]) for a in matrix.averages],
+            ("transfer", "cells", words.ACCURACY, words.AUC, words.RECALL_5),
+            [(a.name, a.cells, terse(a.accuracy), terse(a.auc), a.others["recall_5"]) for a in matrix.averages],
         )
 
 
@@ -279,23 +254,34 @@ def _train_on(
 ) -> None:
     from aigiscan.cli.evaluation_inputs import fit_on_store
     from aigiscan.evaluation.heldout import detector_figures
-    from aigiscan.evaluation.write import SUMMARY_HEADER, summary_row, write_figures
+    from aigiscan.evaluation.write import terminal_table, write_figures
 
-    figures, seen = {}, {}
+    figures, known, said = {}, {}, {}
+    exclude = _choosers(entries)
     for entry in entries:
-        candidate = entry.candidate
-        fitted, calibration, known, digest = fit_on_store(entry, train_on, max_fpr=max_fpr, seed=seed)
-        if digest == entry.given.fitting_table().summary()["digest"]:
-            console.warn(f"{train_on} holds these very images: the figures say nothing about new ones")
-        scores = fitted.decision_function(candidate.X)
+        elsewhere = fit_on_store(entry, train_on, max_fpr=max_fpr, seed=seed)
+        if elsewhere.seen.all():
+            raise InputError(
+                f"{train_on} holds all pictures of {entry.given.name}: give pictures that it does not hold"
+            )
+        candidate = entry.candidate.select(~elsewhere.seen).without(exclude)
         figures[candidate.name] = detector_figures(
-            scores, candidate.labels, candidate.names, candidate.groups, calibration, candidate.families,
-            draws=draws, seed=seed,
+            elsewhere.fitted.decision_function(candidate.X), candidate.labels, candidate.names, candidate.groups,
+            elsewhere.calibration, candidate.families, units=candidate.sources, draws=draws, seed=seed,
         )  # fmt: skip
-        seen[candidate.name] = known
+        known[candidate.name] = elsewhere.names
+        if elsewhere.seen.any():
+            said[candidate.name] = (
+                f"{int(elsewhere.seen.sum())} of {len(elsewhere.seen)} pictures of {entry.given.name}"
+            )
     text = f"Fitted and calibrated on {train_on} alone, tested here."
-    write_figures(report, "Trained on another data set", text, figures, seen)
-    console.table(f"trained on {train_on}", SUMMARY_HEADER, [summary_row(n, f) for n, f in figures.items()])
+    if exclude:
+        text += f" Left out, for they chose the features: {', '.join(exclude)}."
+    write_figures(report, "Trained on another data set", text, figures, known)
+    for name, which in said.items():
+        report.paragraph(f"{name}: {which} are left out, for {train_on} holds them too.", warning=True)
+        console.warn(f"{name}: {which} are left out, for {train_on} holds them too")
+    console.table(f"trained on {train_on}", *terminal_table(figures))
 
 
 def _confusions(report: EvaluationReport, entries: list[Entry], *, seed: int) -> None:

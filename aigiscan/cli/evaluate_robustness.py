@@ -10,6 +10,7 @@ import numpy as np
 from aigiscan.classifiers.folds import source_folds
 from aigiscan.cli.evaluation_inputs import make_encoder, perturbed_channels, without_jpeg
 from aigiscan.detector.calibration import Calibration
+from aigiscan.errors import InputError
 from aigiscan.evaluation.robustness import (
     CLEAN,
     PERTURBATIONS,
@@ -23,30 +24,32 @@ from aigiscan.evaluation.transfer import split_by_source
 from aigiscan.evaluation.write import write_quality, write_robustness
 
 if TYPE_CHECKING:
-    from aigiscan.cli.evaluation_inputs import Entry, Inputs
-    from aigiscan.detector.detector import Detector
+    from aigiscan.cli.evaluate_detectors import Unseen
+    from aigiscan.cli.evaluation_inputs import Entry
     from aigiscan.evaluation.report import EvaluationReport
 
 
 def of_detectors(
     report: EvaluationReport,
-    given: Inputs,
-    detectors: dict[str, Detector],
+    found: list[Unseen],
     *,
     max_images: int,
     draws: int,
     seed: int,
     running: dict[str, Any],
 ) -> None:
-    """Each detector with its own preprocessing and threshold."""
-    chosen = sample(given.labels, given.names, max_images, seed)
+    """Each detector with its own preprocessing and threshold, on pictures that it has not seen."""
     rows: dict[str, list[RobustnessRow]] = {}
-    for name, judge in detectors.items():
+    for one in found:
+        given, judge, pictures = one.given, one.detector, one.pictures
+        if len(np.unique(pictures.labels)) < 2:
+            raise InputError(f"--robustness needs photographs and fakes; {given.name} has one of both alone")
+        chosen = one.judged.rows[sample(pictures.labels, pictures.names, max_images, seed)]
         steps = {spec: (spec, judge.card.equalization) for spec in (CLEAN, *PERTURBATIONS)}
         encoder = judge.make_encoder(device=running["device"])
         readable, channels = perturbed_channels(given, chosen, encoder, steps, running)
         scores = {spec: judge.scores(values) for spec, values in channels.items()}
-        rows[name] = robustness(
+        rows[one.label] = robustness(
             scores,
             given.labels[readable],
             given.groups[readable],
@@ -54,8 +57,11 @@ def of_detectors(
             draws=draws,
             seed=seed,
         )
-    note = f"{len(chosen)} images, sources alike, perturbed as files would be, before the detector's own preprocessing."
-    write_robustness(report, rows, f"{note} Flagged: above the detector's own threshold.")
+    note = (
+        f"At most {max_images} images, sources alike, perturbed as files would be, before the detector's own "
+        "preprocessing. Called ai: above the detector's own threshold."
+    )
+    write_robustness(report, rows, note)
 
 
 def of_fits(
@@ -87,7 +93,7 @@ def of_fits(
         rows[candidate.name] = robustness(scores, labels, candidate.groups[readable], threshold, draws=draws, seed=seed)
     note = (
         "Fitted on two thirds of the sources, tested on images of the third that the fit never saw, perturbed as files "
-        "would be, before equalisation. Flagged: above the threshold that 5 % of these clean photographs reach."
+        "would be, before equalisation. Called ai: above the threshold that 5 % of these clean photographs reach."
     )
     write_robustness(report, rows, note)
 

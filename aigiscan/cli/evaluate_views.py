@@ -48,8 +48,11 @@ def geometry(report: EvaluationReport, inputs: Sequence[Inputs], features: Seque
                 paths=[record.path for record in given.records],
                 seed=seed,
             )
-            header = ("columns", "subset", "images", "dimensions", "mean_cosine", "isoscore", "dimensions_used")
-            rows = [[row[key] for key in header] for row in written["rows"]]
+            keys = ("columns", "subset", "images", "dimensions", "mean_cosine", "isoscore", "corrected",
+                    "dimensions_used")  # fmt: skip
+            header = ("columns", "subset", "images", "dimensions", "mean cosine", "IsoScore", "IsoScore, corrected",
+                      "dimensions used")  # fmt: skip
+            rows = [[row[key] for key in keys] for row in written["rows"]]
             report.table(f"{name}_table", f"{given.name}, {spec}", header, rows)
             report.image(f"{name}/tsne.png", f"t-SNE of {given.name}, {spec}")
             shown = [row for row in rows if row[1] in ("all images", "real")]

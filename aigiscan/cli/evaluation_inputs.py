@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from aigiscan.evaluation.candidate import Candidate
     from aigiscan.features.base import FeatureView
     from aigiscan.images.records import FileFacts, ImageRecord
+    from aigiscan.runner import Encoded
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Inputs:
     def names(self) -> np.ndarray:
         """(n,) the generator of a fake, the source of a photograph."""
         return np.array([_name(record) for record in self.records], dtype=str)
+
+    @property
+    def units(self) -> np.ndarray:
+        """(n,) what is left out, and drawn again, as one: the source, which may hold several generators."""
+        return np.array([record.source or _name(record) for record in self.records], dtype=str)
 
     @property
     def groups(self) -> np.ndarray:
@@ -210,12 +217,13 @@ def perturbed_channels(
     from aigiscan.evaluation.robustness import perturbed
 
     records = [given.records[int(i)] for i in rows]
-    encoded: dict[str, list] = {}
-    for name, (perturbation, equalization) in steps.items():
-        stream = perturbed(
-            records, encoder, perturbation, equalization, batch_size=running["batch_size"], workers=running["workers"]
-        )
-        encoded[name] = list(console.track(stream, total=len(records), description=name))
+    options = {"batch_size": running["batch_size"], "workers": running["workers"]}
+    streams = chain.from_iterable(
+        perturbed(records, encoder, perturbation, equalization, **options)
+        for perturbation, equalization in steps.values()
+    )
+    rows_of_all = console.track(streams, total=len(steps) * len(records), description=f"perturb {given.name}")
+    encoded = {name: list(islice(rows_of_all, len(records))) for name in steps}
     fine = np.array([all(found[i].channels is not None for found in encoded.values()) for i in range(len(records))])
     if not fine.any():
         first = next(found[0].error for found in encoded.values())
@@ -224,7 +232,7 @@ def perturbed_channels(
         console.warn(f"{int((~fine).sum())} of {len(records)} images could not be read and are left out")
     kept = np.flatnonzero(fine)
     channels = {
-        name: {c: np.stack([found[i].channels[c] for i in kept]) for c in found[kept[0]].channels}
+        name: {c: np.stack([(found[i].channels or {})[c] for i in kept]) for c in found[kept[0]].channels or {}}
         for name, found in encoded.items()
     }
     return np.asarray(rows)[kept], channels
@@ -235,34 +243,68 @@ def without_jpeg(equalization: str) -> str:
     return ",".join(step for step in equalization.split(",") if step and not step.startswith("jpeg:"))
 
 
-def detector_scores(detector: Detector, given: Inputs, running: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """(scores (k,), row numbers (k,)) of the images a detector could judge, in order."""
+@dataclass(frozen=True)
+class Judged:
+    """rows (k,): row numbers of the pictures of an input that could be judged, ascending; scores (k,), facts: of
+    these."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+    facts: list[FileFacts]
+
+    def select(self, index: np.ndarray) -> Judged:
+        """Some of them, ascending."""
+        return Judged(self.rows[index], self.scores[index], [self.facts[int(i)] for i in index])
+
+
+def judge_inputs(detector: Detector, given: Inputs, running: dict[str, Any]) -> Judged:
+    """The scores of the pictures that a detector could judge. InputError if there is none."""
     from aigiscan.detector.stored import encoded_from_store
     from aigiscan.runner import run
 
+    encoded: Iterable[Encoded]
     if given.store:
-        verdicts = list(detector.judge(encoded_from_store(detector, given.store)))
+        encoded = encoded_from_store(detector, given.store)
     else:
-        encoder = detector.make_encoder(device=running["device"])
         encoded = run(
-            given.records, encoder, equalization=detector.equalization,
+            given.records, detector.make_encoder(device=running["device"]), equalization=detector.equalization,
             batch_size=running["batch_size"], workers=running["workers"],
         )  # fmt: skip
-        total = len(given.records)
-        verdicts = list(detector.judge(console.track(encoded, total=total, description=detector.card.name)))
-    by_path = {verdict.path: verdict.score for verdict in verdicts}
-    scores = [by_path.get(record.path) for record in given.records]
-    kept = np.array([i for i, score in enumerate(scores) if score is not None], dtype=np.intp)
-    if len(kept) < len(scores):
-        console.warn(f"{len(scores) - len(kept)} images of {given.name} could not be judged and are left out")
+        encoded = console.track(encoded, total=len(given.records), description=detector.card.name)
+    facts: dict[str, FileFacts] = {}
+    verdicts = detector.judge(_noting(encoded, facts))
+    by_path = {verdict.path: verdict.score for verdict in verdicts if verdict.score is not None}
+    kept = np.array([i for i, record in enumerate(given.records) if record.path in by_path], dtype=np.intp)
+    if len(kept) < len(given.records):
+        console.warn(f"{len(given.records) - len(kept)} images of {given.name} could not be judged and are left out")
     if not len(kept):
         raise InputError(f"none of the images of {given.name} could be judged")
-    return np.array([scores[int(i)] for i in kept], dtype=np.float64), kept
+    paths = [given.records[int(i)].path for i in kept]
+    return Judged(kept, np.array([by_path[path] for path in paths], dtype=np.float64), [facts[path] for path in paths])
 
 
-def fit_on_store(entry: Entry, train_on: str, *, max_fpr: float, seed: int) -> tuple[Any, Calibration, set[str], str]:
-    """An entry's classifier on another store: (fitted, calibration on held-out sources, its sources, its digest)."""
+def _noting(encoded: Iterable[Encoded], facts: dict[str, FileFacts]) -> Iterator[Encoded]:
+    """Pass rows through; keep what is known of their files."""
+    for row in encoded:
+        facts[row.record.path] = row.facts
+        yield row
+
+
+@dataclass(frozen=True)
+class TrainedElsewhere:
+    """A classifier fitted and calibrated on another store. names: its generators and photo sources; seen: (n,) the
+    images of this input that it holds too."""
+
+    fitted: Any
+    calibration: Calibration
+    names: set[str]
+    seen: np.ndarray
+
+
+def fit_on_store(entry: Entry, train_on: str, *, max_fpr: float, seed: int) -> TrainedElsewhere:
+    """An entry's classifier on another store, calibrated on sources left out there."""
     from aigiscan.detector.calibration import Calibration
+    from aigiscan.detector.seen import SeenPictures
     from aigiscan.detector.table import table_from_store
     from aigiscan.encoders import compare_fingerprints
     from aigiscan.evaluation.candidate import Candidate
@@ -278,4 +320,5 @@ def fit_on_store(entry: Entry, train_on: str, *, max_fpr: float, seed: int) -> t
     scores, _ = candidate.held_out_scores(seed=seed)
     calibration = Calibration.from_scores(scores[table.label == 0], scores[table.label == 1], max_fpr, max_fpr)
     fitted = candidate.fit(np.arange(len(table)), "source")
-    return fitted, calibration, set(table.names.tolist()), table.summary()["digest"]
+    seen = SeenPictures.of(fitted=table.text["sha256"].tolist()).in_fit(here.text["sha256"].tolist())
+    return TrainedElsewhere(fitted, calibration, set(table.names.tolist()), seen)

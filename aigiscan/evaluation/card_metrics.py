@@ -15,7 +15,7 @@ from aigiscan.detector.detector import Detector
 from aigiscan.detector.fit import FitResult
 from aigiscan.detector.table import FitTable
 from aigiscan.evaluation.intervals import Interval, group_bootstrap
-from aigiscan.evaluation.metrics import accuracies, auc, average_precision, brier, ece, tpr_at_fpr
+from aigiscan.evaluation.metrics import accuracies, auc, average_precision, brier, ece, recall_at
 
 #: rows of the table that ``fit`` prints
 TableRow = tuple[str, float, str]
@@ -97,8 +97,8 @@ def _figures(table: FitTable, first: np.ndarray, scores: np.ndarray, folds: np.n
     return {
         "auc": interval(lambda i: auc(label[i], scores[i])),
         "average_precision": interval(lambda i: average_precision(label[i], scores[i])),
-        "tpr_at_5_percent_fpr": interval(lambda i: tpr_at_fpr(label[i], scores[i], 0.05)),
-        "tpr_at_1_percent_fpr": interval(lambda i: tpr_at_fpr(label[i], scores[i], 0.01)),
+        "tpr_at_5_percent_fpr": interval(lambda i: recall_at(label[i], scores[i], 0.05)),
+        "tpr_at_1_percent_fpr": interval(lambda i: recall_at(label[i], scores[i], 0.01)),
         "balanced_accuracy_at_0": interval(lambda i: accuracies(label[i], scores[i])[0]),
         "mean_auc_per_generator": round(float(np.mean(list(_per_generator(label, scores, table.names).values()))), 4),
         "ece": round(ece(label, p), 4),

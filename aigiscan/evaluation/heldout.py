@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aigiscan.detector.achieved import AchievedRate, achieved_rates, cross_conformal_rates, pooled
+from aigiscan.detector.achieved import AchievedRate, achieved_rates, cross_conformal_rates
 from aigiscan.detector.calibration import Calibration
 from aigiscan.evaluation import metrics
-from aigiscan.evaluation.intervals import Interval, resample
+from aigiscan.evaluation.evidence import Curve, cllr, min_cllr, roc
+from aigiscan.evaluation.intervals import MIN_CLUSTERS, Interval, rate_interval, resample
+from aigiscan.evaluation.means import AUC, FIGURES, PARTIAL, RECALL_1, RECALL_5, Pictures, mean_rows
 from aigiscan.evaluation.metrics import ReliabilityBin, auc_draws, threshold_draws
 
 Array = NDArray[np.float64]
@@ -21,44 +23,60 @@ Array = NDArray[np.float64]
 class GeneratorFigures:
     """One left-out generator against the photographs of all left-out sources.
 
-    auc, tpr_1, tpr_5: intervals over the generator's groups and photo sources. found, missed: share called ``ai`` and
-    ``real`` at the highest of the false-alarm rates asked for.
+    auc, recall_1, recall_5: intervals over the generator's groups and the photo sources; recalls at 1 % and 5 % false
+    alarms. found, missed: share called ``ai`` and ``real`` at the highest of the false-alarm rates asked for.
     """
 
     generator: str
     family: str
     n: int
     auc: Interval
-    tpr_1: Interval
-    tpr_5: Interval
+    recall_1: Interval
+    recall_5: Interval
     found: float
     missed: float
 
 
 @dataclass(frozen=True)
 class Figures:
-    """mean_*: mean over generators, each counting once; intervals over generators and photo sources.
+    """mean_*: mean over generators, each counting once; intervals over photo sources and generators.
 
-    generators: worst AUC first. rates: promised false-alarm rate → verdict shares of every source, photographs first,
-    worst first. ece, brier, reliability: of ``p_ai``, both classes weighing the same; NaN and empty if there is none.
+    partial_auc: below 5 % false alarms, likewise. generators: worst AUC first. rates: promised false-alarm rate →
+    verdict shares of every source, photographs first, worst first. false_alarms: promised rate → share of all
+    photographs called ``ai``, interval over their sources. ece, brier, cllr, reliability: of ``p_ai``, both classes
+    weighing the same; NaN and empty if there is none. min_cllr, roc: of the scores of all generators together.
+    sources: numbers of photo sources and of generators' sources, what an interval can be taken over. Without
+    photographs, or without fakes, what needs both is NaN.
     """
 
     n_real: int
     n_fake: int
+    sources: tuple[int, int]
     mean_auc: Interval
-    mean_tpr_1: Interval
-    mean_tpr_5: Interval
+    mean_recall_1: Interval
+    mean_recall_5: Interval
+    partial_auc: Interval
     pooled_auc: float
     ece: float
     brier: float
+    cllr: float
+    min_cllr: float
     reliability: list[ReliabilityBin]
+    roc: Curve
     generators: list[GeneratorFigures]
     rates: Mapping[float, list[AchievedRate]]
+    false_alarms: Mapping[float, Interval]
 
-    def false_alarms(self, max_fpr: float) -> tuple[float, float, str]:
-        """(share over all photographs, share in the worst source, that source) flagged where max_fpr was promised."""
-        reals = [rate for rate in self.rates[max_fpr] if rate.label == 0]
-        return pooled(self.rates[max_fpr], 0).ai, reals[0].ai, reals[0].source
+    @property
+    def no_interval(self) -> str:
+        """Why the means have none, in words; "" where they have."""
+        few = [f"{n} {what}" for n, what in zip(self.sources, ("photo source", "generator"), strict=True)
+               if n < MIN_CLUSTERS]  # fmt: skip
+        return " and ".join(f"{text}s" if not text.startswith("1 ") else text for text in few)
+
+    def worst_source(self, max_fpr: float) -> AchievedRate | None:
+        """The photo source of which most were flagged where max_fpr was promised; None without photographs."""
+        return next((rate for rate in self.rates[max_fpr] if rate.label == 0), None)
 
 
 def held_out_figures(
@@ -138,56 +156,72 @@ def _figures(
     draws: int,
     seed: int,
 ) -> Figures:
-    keys = np.asarray(groups).astype(str)
-    real, cameras = scores[y == 0], np.asarray(sources).astype(str)[y == 0]
-    generators = np.unique(names[y == 1])
-    # A new photo source and a new generator are what the means are about, so these, not pictures, are drawn again.
-    # Generators of one source are drawn together.
-    units = [np.asarray(sources).astype(str)[(y == 1) & (names == name)][0] for name in generators]
-    both = resample(cameras, units, n=draws, seed=seed)
-    cuts = {fpr: threshold_draws(real, both.sides[0], fpr) for fpr in (0.01, 0.05)}
-    by_name = {rate.source: rate for rate in rates[max(rates)] if rate.label == 1}
-    rows, of_all = [], {"auc": [], 0.01: [], 0.05: []}  # type: ignore[var-annotated]
-    for i, name in enumerate(generators.tolist()):
-        fake, own = scores[(y == 1) & (names == name)], keys[(y == 1) & (names == name)]
-        of_all["auc"].append(auc_draws(fake, real, np.ones((1, len(fake))), both.sides[0]))
-        for fpr, cut in cuts.items():
-            of_all[fpr].append(_share_above(fake, cut))
-        one = resample(cameras, own, n=draws, seed=seed + 1 + i)
-        recalls = {}
-        for fpr in cuts:
-            above = fake[None, :] > threshold_draws(real, one.sides[0], fpr)[:, None]  # [rows, fakes]
-            recalls[fpr] = one.interval((above * one.sides[1]).sum(axis=1) / one.sides[1].sum(axis=1))
-        rate = by_name[name]
-        row = GeneratorFigures(
-            name, families.get(name, ""), len(fake), one.interval(auc_draws(fake, real, one.sides[1], one.sides[0])),
-            recalls[0.01], recalls[0.05], rate.ai, rate.real,
-        )  # fmt: skip
-        rows.append(row)
-
-    def mean(values: list[Array]) -> Interval:
-        stacked = np.stack(values, axis=1)  # [rows, generators]
-        return both.interval((stacked * both.sides[1]).sum(axis=1) / both.sides[1].sum(axis=1))
-
-    known = bool(np.isfinite(p_ai).all())
+    pictures = Pictures(y, names, np.asarray(sources).astype(str))
+    drawn = pictures.draws(draws, seed)
+    both = bool((y == 0).any() and (y == 1).any())
+    means = mean_rows(pictures, scores, drawn) if both else dict.fromkeys(FIGURES, np.full(1, np.nan))
+    known = both and bool(np.isfinite(p_ai).all())
+    real = y == 0
+    one_source = len(np.unique(pictures.units[real])) == 1
     return Figures(
-        n_real=int((y == 0).sum()),
-        n_fake=int((y == 1).sum()),
-        mean_auc=mean(of_all["auc"]),
-        mean_tpr_1=mean(of_all[0.01]),
-        mean_tpr_5=mean(of_all[0.05]),
+        n_real=int(real.sum()),
+        n_fake=int((~real).sum()),
+        sources=drawn.clusters,  # type: ignore[arg-type]
+        mean_auc=drawn.interval(means[AUC]),
+        mean_recall_1=drawn.interval(means[RECALL_1]),
+        mean_recall_5=drawn.interval(means[RECALL_5]),
+        partial_auc=drawn.interval(means[PARTIAL]),
         pooled_auc=metrics.auc(y, scores),
         ece=metrics.ece(y, p_ai) if known else float("nan"),
         brier=metrics.brier(y, p_ai) if known else float("nan"),
+        cllr=cllr(y, p_ai) if known else float("nan"),
+        min_cllr=min_cllr(y, scores),
         reliability=metrics.reliability(y, p_ai, 10) if known else [],
-        generators=sorted(rows, key=lambda r: (r.auc.value, r.generator)),
+        roc=roc(y, scores),
+        generators=sorted(
+            (
+                _generator(name, families.get(name, ""), pictures, scores, groups, rates[max(rates)], draws, seed + i)
+                for i, name in enumerate(pictures.generators, start=1)
+            ),
+            key=lambda row: (not np.isnan(row.auc.value) and row.auc.value, row.generator),
+        ),
         rates=rates,
+        false_alarms={fpr: _flagged(found, one_source) for fpr, found in rates.items()},
     )
 
 
-def _share_above(fake: Array, cuts: Array) -> Array:
-    """Share of the fakes above every cut (rows,)."""
-    return 1.0 - np.searchsorted(np.sort(fake), cuts, side="right") / len(fake)
+def _flagged(rates: Sequence[AchievedRate], one_source: bool) -> Interval:
+    """Share of all photographs called ``ai``; the interval is over their sources, exact where there is but one."""
+    real = [rate for rate in rates if rate.label == 0]
+    flags = [np.arange(rate.n) < round(rate.ai * rate.n) for rate in real]
+    units = [np.full(rate.n, "" if one_source else rate.source) for rate in real]
+    return rate_interval(np.concatenate(flags), np.concatenate(units)) if real else Interval(float("nan"))
+
+
+def _generator(
+    name: str,
+    family: str,
+    pictures: Pictures,
+    scores: Array,
+    groups: NDArray,
+    rates: Sequence[AchievedRate],
+    draws: int,
+    seed: int,
+) -> GeneratorFigures:
+    photos, mine = pictures.labels == 0, (pictures.labels == 1) & (pictures.names == name)
+    rate = next(rate for rate in rates if rate.label == 1 and rate.source == name)
+    n, nothing = int(mine.sum()), Interval(float("nan"))
+    if not photos.any():
+        return GeneratorFigures(name, family, n, nothing, nothing, nothing, rate.ai, rate.real)
+    real, fake = scores[photos], scores[mine]
+    drawn = resample(pictures.units[photos], np.asarray(groups).astype(str)[mine], n=draws, seed=seed)
+    of_real, of_fake = drawn.sides
+    recalls = []
+    for fpr in (0.01, 0.05):
+        above = fake[None, :] > threshold_draws(real, of_real, fpr)[:, None]  # [rows, fakes]
+        recalls.append(drawn.interval((above * of_fake).sum(axis=1) / of_fake.sum(axis=1)))
+    area = drawn.interval(auc_draws(fake, real, of_fake, of_real))
+    return GeneratorFigures(name, family, n, area, recalls[0], recalls[1], rate.ai, rate.real)
 
 
 def cross_calibrated(scores: Array, labels: NDArray, sources: NDArray, parts: int = 10) -> Array:

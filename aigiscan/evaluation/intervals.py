@@ -198,3 +198,9 @@ def share_interval(flags: ArrayLike, units: Sequence[str] | NDArray, confidence:
     low = float(beta.ppf(tail, hits, effective - hits + 1.0)) if hits > 0 else 0.0
     high = float(beta.ppf(1.0 - tail, hits + 1.0, effective - hits)) if hits < effective else 1.0
     return Interval(p, low, high)
+
+
+def rate_interval(flags: ArrayLike, units: Sequence[str] | NDArray) -> Interval:
+    """Share of flagged images (n,): exact within one source, over sources where there are enough, else no interval."""
+    x = np.asarray(flags)
+    return binomial_interval(int(x.sum()), len(x)) if len(np.unique(units)) == 1 else share_interval(x, units)

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve in [0, 1], ties counted half; NaN where a class is missing."""
-    y, s = _checked(labels, scores)
+    y, s = checked(labels, scores)
     return float(auc_draws(s[y], s[~y], np.ones((1, int(y.sum()))), np.ones((1, int((~y).sum()))))[0])
 
 
@@ -37,7 +37,7 @@ def partial_auc(labels: ArrayLike, scores: ArrayLike, fpr: float = 0.05) -> floa
 
     ``fpr``/2 by guessing. NaN where a class is missing.
     """
-    y, s = _checked(labels, scores)
+    y, s = checked(labels, scores)
     return float(partial_auc_draws(s[y], s[~y], np.ones((1, int(y.sum()))), np.ones((1, int((~y).sum()))), fpr)[0])
 
 
@@ -84,14 +84,14 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     """Σ (R_n − R_{n−1}) P_n over distinct thresholds (scikit-learn's); NaN without fakes."""
     from sklearn.metrics import average_precision_score
 
-    y, s = _checked(labels, scores)
+    y, s = checked(labels, scores)
     return float(average_precision_score(y, s)) if y.any() else float("nan")
 
 
-def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
+def recall_at(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
     """Recall at a rate of false alarms: the largest share of fakes above a threshold that at most a share ``fpr`` of
     the photographs lies above; NaN without a class. Steps are not interpolated: with 50 photographs, 1 % means none."""
-    y, s = _checked(labels, scores)
+    y, s = checked(labels, scores)
     if not y.any() or y.all():
         return float("nan")
     return float(np.mean(s[y] > threshold_draws(s[~y], np.ones((1, int((~y).sum()))), fpr)[0]))
@@ -102,7 +102,7 @@ def accuracies(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.0) -> 
 
     Balanced = mean of the two: the accuracy of the papers, whose test sets hold as many reals as fakes.
     """
-    y, s = _checked(labels, scores)
+    y, s = checked(labels, scores)
     real = float(np.mean(s[~y] <= threshold)) if (~y).any() else float("nan")
     fake = float(np.mean(s[y] > threshold)) if y.any() else float("nan")
     return (real + fake) / 2.0, real, fake
@@ -113,7 +113,7 @@ def oracle_threshold(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float
 
     The threshold lies midway between two scores; the lowest of equally good ones.
     """
-    y, s = _checked(labels, scores)
+    y, s = checked(labels, scores)
     if not y.any() or y.all():
         return float("nan"), float("nan")
     values = np.unique(s)
@@ -127,7 +127,7 @@ def oracle_threshold(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float
 
 def brier(labels: ArrayLike, probabilities: ArrayLike, *, balanced: bool = True) -> float:
     """Mean (p − y)², 0 best; ``balanced`` weighs both classes the same, as ``p_ai`` does."""
-    y, p = _checked(labels, probabilities)
+    y, p = checked(labels, probabilities)
     return float(np.square(p - y) @ _weights(y, balanced))
 
 
@@ -157,7 +157,7 @@ def reliability(
     labels: ArrayLike, probabilities: ArrayLike, bins: int = 15, balanced: bool = True
 ) -> list[ReliabilityBin]:
     """The reliability diagram's bins that hold an image, from low p to high."""
-    y, p = _checked(labels, probabilities)
+    y, p = checked(labels, probabilities)
     if len(p) and (p.min() < 0 or p.max() > 1):
         raise FitError("probabilities must lie between 0 and 1")
     weight, edges = _weights(y, balanced), np.linspace(0.0, 1.0, bins + 1)
@@ -171,7 +171,8 @@ def reliability(
     return found
 
 
-def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Array]:
+def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Array]:
+    """(mask of fakes, scores), both (n,); FitError if they do not belong together or a score is none."""
     y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if y.shape != s.shape or y.ndim != 1:
         raise FitError(f"{y.shape} labels and {s.shape} scores do not belong together")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from aigiscan.evaluation.evidence import Curve
     from aigiscan.evaluation.intervals import Interval
     from aigiscan.evaluation.metrics import ReliabilityBin
 
@@ -94,4 +95,36 @@ def reliability_diagram(series: Mapping[str, Sequence[ReliabilityBin]], title: s
     axes.set_title(title)
     if series:
         axes.legend(fontsize=8)
+    return figure
+
+
+def roc_and_det(series: Mapping[str, Curve]) -> Figure:
+    """Two panels: recall against false alarms on a logarithmic axis (ROC), and misses against false alarms on normal
+    quantiles (DET; Martin et al., "The DET curve in assessment of detection task performance", 1997)."""
+    from matplotlib.figure import Figure
+    from scipy.stats import norm
+
+    figure = Figure(figsize=(10.4, 5.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for i, (name, curve) in enumerate(series.items()):
+        left.step(curve.false_alarms, curve.recall, where="post", color=f"C{i}", label=name)
+        inner = (curve.false_alarms > 0) & (curve.recall < 1)
+        with np.errstate(divide="ignore"):
+            right.plot(norm.ppf(curve.false_alarms[inner]), norm.ppf(1.0 - curve.recall[inner]), color=f"C{i}")
+    left.set_xscale("log")
+    left.set_xlim(1e-3, 1.0)
+    left.set_ylim(0.0, 1.01)
+    left.axvspan(1e-3, 0.05, color="0.93", zorder=0)  # where a detector is used
+    left.set_xlabel("share of photographs above the threshold (false alarms)")
+    left.set_ylabel("share of fakes above the threshold (recall)")
+    left.legend(fontsize=8)
+    ticks = np.array([0.01, 0.05, 0.2, 0.5, 0.8, 0.95])
+    for axis, label in ((right.xaxis, "false alarms"), (right.yaxis, "misses (1 - recall)")):
+        axis.set_ticks(norm.ppf(ticks), [f"{tick:.0%}" for tick in ticks])
+        axis.set_label_text(label)
+    right.set_xlim(*norm.ppf([0.003, 0.97]))
+    right.set_ylim(*norm.ppf([0.003, 0.99]))
+    for axes, title in ((left, "ROC"), (right, "DET")):
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
     return figure

@@ -102,7 +102,7 @@ class RobustnessRow:
     n_real: int
     n_fake: int
     auc: Interval
-    tpr_5: Interval
+    recall_5: Interval
     accuracy: Interval
     flagged_real: float
     flagged_fake: float
@@ -127,7 +127,7 @@ def robustness(
                 n_real=len(real),
                 n_fake=len(fake),
                 auc=drawn.interval(auc_draws(fake, real, fake_draws, real_draws)),
-                tpr_5=drawn.interval((above * fake_draws).sum(axis=1) / fake_draws.sum(axis=1)),
+                recall_5=drawn.interval((above * fake_draws).sum(axis=1) / fake_draws.sum(axis=1)),
                 accuracy=drawn.interval((1.0 - passed + found) / 2.0),
                 flagged_real=float(passed[0]),
                 flagged_fake=float(found[0]),
@@ -144,7 +144,7 @@ class QualityCell:
     test: int
     accuracy: float
     auc: float
-    tpr_5: float
+    recall_5: float
 
 
 def quality_matrix(
@@ -165,7 +165,7 @@ def quality_matrix(
                     tested,
                     metrics.accuracies(y[test], scores)[0],
                     metrics.auc(y[test], scores),
-                    metrics.tpr_at_fpr(y[test], scores, 0.05),
+                    metrics.recall_at(y[test], scores, 0.05),
                 )
             )
     return cells

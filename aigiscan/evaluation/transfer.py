@@ -17,9 +17,10 @@ from aigiscan.evaluation.metrics import auc_draws, share_draws
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+Fit = Callable[[Index], Any]
 
 #: figures of a cell that are averaged and drawn
-CELL_METRICS = ("accuracy", "auc", "ap", "tpr_1", "tpr_5", "calibrated_accuracy")
+CELL_METRICS = ("accuracy", "auc", "ap", "recall_1", "recall_5", "calibrated_accuracy", "validated_accuracy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,10 @@ class TransferCell:
     """Fitted on ``train``, tested on ``test``; shares in [0, 1].
 
     accuracy: balanced, at score 0; real_accuracy, fake_accuracy: its parts. ap: with as many reals as the test side
-    has. tpr_1, tpr_5: at 1 % and 5 % false alarms on the test photographs. calibrated_accuracy, _fpr, _tpr: at the
-    threshold that the conformal bound gives on held-out groups of the training side. oracle_accuracy: at the threshold
-    that is best on the test images themselves, an upper bound.
+    has. recall_1, recall_5: at 1 % and 5 % false alarms on the test photographs. calibrated_*: at the threshold that
+    the conformal bound gives on held-out groups of the training side. validated_accuracy: at the
+    threshold that is best on held-out images of the training generator (Ojha et al. 2023, section 5.3); NaN where that
+    has one group alone. oracle_accuracy: at the threshold that is best on the test images themselves, an upper bound.
     """
 
     train: str
@@ -41,11 +43,12 @@ class TransferCell:
     fake_accuracy: float
     auc: Interval
     ap: float
-    tpr_1: float
-    tpr_5: float
+    recall_1: float
+    recall_5: float
     calibrated_accuracy: float
-    calibrated_fpr: float
-    calibrated_tpr: float
+    calibrated_false_alarms: float
+    calibrated_recall: float
+    validated_accuracy: float
     oracle_accuracy: float
 
     def value(self, metric: str) -> float:
@@ -128,8 +131,9 @@ def transfer_matrix(
     families: Mapping[str, str],
     groups: NDArray,
     test: NDArray[np.bool_],
-    fit: Callable[[Index], Any],
+    fit: Fit,
     *,
+    tune: Callable[[Index], Fit] | None = None,
     min_images: int = 10,
     exclude: Collection[str] = (),
     max_fpr: float = 0.05,
@@ -140,8 +144,9 @@ def transfer_matrix(
 
     X: (n, features). labels: (n,). generators: (n,), of the fakes. families: generator → family ("" unknown).
     test: mask of the test side, see :func:`split_by_source`. fit(rows) returns an estimator fitted on these rows, both
-    classes weighing the same. min_images: generators with fewer images in all are left out, as are those in ``exclude``
-    (that a search has seen). Raises FitError if fewer than two remain.
+    classes weighing the same. tune(rows) returns what ``fit`` is for the training rows of one generator, settings
+    being tuned on a part of them (Gaintseva et al., A.3). min_images: generators with fewer images in all are left out,
+    as are those in ``exclude`` (that a search has seen). Raises FitError if fewer than two remain.
     """
     y, names, keys = np.asarray(labels), np.asarray(generators).astype(str), np.asarray(groups).astype(str)
     chosen, left_out = _choose(y, names, families, test, min_images, exclude)
@@ -153,8 +158,9 @@ def transfer_matrix(
     cells, samples = [], {}
     for train in chosen:
         rows = np.concatenate([real_train, np.flatnonzero((y == 1) & ~test & (names == train))])
-        estimator = fit(rows)
-        threshold = _calibrated_threshold(fit, X, y, keys, rows, max_fpr, seed)
+        fit_here = tune(rows) if tune else fit
+        estimator = fit_here(rows)
+        thresholds = _thresholds(fit_here, X, y, keys, rows, max_fpr, seed)
         real = np.asarray(estimator.decision_function(X[real_test]))
         passed = share_draws(real <= 0, drawn.sides[0])
         for tested in chosen:
@@ -165,7 +171,7 @@ def transfer_matrix(
             samples[train, tested] = (right, won)
             fewest = min(drawn.clusters[0], len(np.unique(keys[fake_test[tested]])))
             intervals = (drawn.interval(right, fewest), drawn.interval(won, fewest))
-            cells.append(_cell(train, tested, real, fake, intervals, threshold))
+            cells.append(_cell(train, tested, real, fake, intervals, thresholds))
     averages = _averages(families, cells, samples, drawn)
     return TransferMatrix(chosen, {g: families.get(g, "") for g in chosen}, cells, averages, left_out)
 
@@ -189,27 +195,39 @@ def _choose(
     return sorted(chosen, key=lambda g: (families.get(g, "") or "~", g)), left_out
 
 
-def _calibrated_threshold(
-    fit: Callable[[Index], Any], X: NDArray, y: NDArray, keys: NDArray, rows: Index, max_fpr: float, seed: int
-) -> float:
-    """Threshold of the conformal bound on the training photographs, each scored by a fit without its group."""
-    real = rows[y[rows] == 0]
-    _, group = np.unique(keys[real], return_inverse=True)
-    parts = np.random.default_rng(seed).permutation(np.arange(group.max() + 1) % 4)[group]
-    scores = np.empty(len(real))
-    for part in np.unique(parts):
-        held = real[parts == part]
-        # fakes always take part: the threshold is about photographs alone
-        scores[parts == part] = fit(rows[~np.isin(keys[rows], keys[held])]).decision_function(X[held])
-    return Calibration.from_scores(scores, None, max_fpr).threshold_ai
+def _thresholds(
+    fit: Fit, X: NDArray, y: NDArray, keys: NDArray, rows: Index, max_fpr: float, seed: int
+) -> tuple[float, float]:
+    """(threshold of the conformal bound on the training photographs, threshold of the best balanced accuracy on the
+    training images), each image scored by a fit without its group. NaN for the second where a class has one group."""
+    rng, part = np.random.default_rng(seed), np.full(len(rows), -1)
+    for label in (0, 1):
+        mine = y[rows] == label
+        _, group = np.unique(keys[rows[mine]], return_inverse=True)
+        if group.max() > 0:
+            part[mine] = rng.permutation(np.arange(group.max() + 1) % 4)[group]
+    scores = np.full(len(rows), np.nan)
+    for one in np.unique(part[part >= 0]):
+        held = part == one
+        left = rows[~np.isin(keys[rows], keys[rows[held]])]
+        if len(np.unique(y[left])) == 2:
+            scores[held] = fit(left).decision_function(X[rows[held]])
+    scored = np.isfinite(scores)
+    best = metrics.oracle_threshold(y[rows[scored]], scores[scored])[0]
+    return Calibration.from_scores(scores[scored & (y[rows] == 0)], None, max_fpr).threshold_ai, best
 
 
 def _cell(
-    train: str, tested: str, real: Array, fake: Array, intervals: tuple[Interval, Interval], threshold: float
+    train: str,
+    tested: str,
+    real: Array,
+    fake: Array,
+    intervals: tuple[Interval, Interval],
+    thresholds: tuple[float, float],
 ) -> TransferCell:
     labels, scores = np.repeat([0, 1], [len(real), len(fake)]), np.concatenate([real, fake])
     _, real_accuracy, fake_accuracy = metrics.accuracies(labels, scores)
-    calibrated, below, above = metrics.accuracies(labels, scores, threshold)
+    calibrated, below, above = metrics.accuracies(labels, scores, thresholds[0])
     return TransferCell(
         train=train,
         test=tested,
@@ -220,11 +238,14 @@ def _cell(
         fake_accuracy=fake_accuracy,
         auc=intervals[1],
         ap=metrics.average_precision(labels, scores),
-        tpr_1=metrics.tpr_at_fpr(labels, scores, 0.01),
-        tpr_5=metrics.tpr_at_fpr(labels, scores, 0.05),
+        recall_1=metrics.recall_at(labels, scores, 0.01),
+        recall_5=metrics.recall_at(labels, scores, 0.05),
         calibrated_accuracy=calibrated,
-        calibrated_fpr=1.0 - below,
-        calibrated_tpr=above,
+        calibrated_false_alarms=1.0 - below,
+        calibrated_recall=above,
+        validated_accuracy=float("nan")
+        if np.isnan(thresholds[1])
+        else metrics.accuracies(labels, scores, thresholds[1])[0],
         oracle_accuracy=metrics.oracle_threshold(labels, scores)[1],
     )
 
@@ -242,15 +263,22 @@ def _averages(
             kinds["same generator"].append(cell)
             continue
         kinds["all"].append(cell)
-        source, target = families.get(cell.train, "") or "unknown", families.get(cell.test, "") or "unknown"
-        name = f"within {source}" if source == target else f"{source} → {target}"
-        kinds.setdefault(name, []).append(cell)
+        source, target = families.get(cell.train, ""), families.get(cell.test, "")
+        if source and target:  # of unknown families nothing is said
+            name = f"within {source}" if source == target else f"{source} → {target}"
+            kinds.setdefault(name, []).append(cell)
     found = []
     for name, members in kinds.items():
         if not members:
             continue
         # a draw may hold nothing of a small generator: its cells are then not in the mean of that draw
         right, won = (np.nanmean([samples[c.train, c.test][i] for c in members], axis=0) for i in (0, 1))
-        others = {m: float(np.mean([c.value(m) for c in members])) for m in (*CELL_METRICS[2:], "oracle_accuracy")}
+        others = {m: _mean([c.value(m) for c in members]) for m in (*CELL_METRICS[2:], "oracle_accuracy")}
         found.append(TransferAverage(name, len(members), drawn.interval(right), drawn.interval(won), others))
     return sorted(found, key=lambda a: (a.name != "all", a.name != "same generator", "→" in a.name, a.name))
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of what is known; NaN of nothing."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -71,7 +72,11 @@ def test_transfer_and_held_out_of_a_store(store, tmp_path):
     assert [float(r["AUC"]) for r in generators] == sorted(float(r["AUC"]) for r in generators)
     assert json.loads((out / "transfer_logistic.json").read_text())["generators"]
     page = (out / "index.html").read_text()
-    assert page.count("<img") == 5  # with the gallery and the reliability diagram
+    assert page.count("<img") == 6  # with the gallery, the reliability diagram and the ROC curve
+    assert "3 photo sources and 4 generators: too few for an interval" in page
+    assert summary[0]["recall at 5 % false alarms"] and summary[0]["Cllr"] and summary[0]["minCllr"]
+    assert page.count("share of generated pictures scoring higher than all but 5 %") == 1
+    assert cells[0]["recall at 5 % false alarms"] and cells[0]["accuracy, validated"]
     assert "Held-out sources" in page
 
 
@@ -100,18 +105,127 @@ def test_detectors_on_a_store_and_on_a_folder(store, folder, tmp_path):
     detector = tmp_path / "detector"
     call("fit", store, "-o", detector, "--max-fpr", 0.1, "--max-miss", 0.1, "--folds", 3)
     out = tmp_path / "out"
-    result = call("evaluate", store, "-o", out, "--detector", detector, "--draws", 20, "--max-fpr", 0.2)
-    assert "fitted on these very images" in result.stderr
+    for given in (store, folder, folder / "manifest.csv"):  # what it was fitted on, however it is given
+        call("evaluate", given, "-o", out, "--detector", detector, "--draws", 20, refused="has seen all 98 pictures")
+    fresh = fresh_pictures(folder, tmp_path / "fresh", kept=20)
+    other = tmp_path / "fresh.h5"
+    call("embed", fresh, "-o", other, "--encoder", "color:hsv", "--equalize", "square:24")
+    result = call("evaluate", other, "-o", out, "--detector", detector, "--draws", 20, "--max-fpr", 0.2)
+    said = "20 of 98 pictures of fresh are left out, for it has seen them"
+    assert said in result.stderr and said in (out / "index.html").read_text()
     generators = next(out.glob("detectors_generators_*.csv"))
     assert {row["in training"] for row in rows(generators)} == {"yes"}
+    assert sum(int(row["n"]) for row in rows(generators)) == 42  # one generator is left out whole
     sources = rows(next(out.glob("detectors_sources_*.csv")))
     assert {row["promised"] for row in sources} == {"0.1", "0.2"}
-    assert rows(out / "detectors_oracle.csv")[0]["oracle balanced accuracy"]
+    assert {row["n"] for row in sources} == {"8", "14"}
+    assert all(float(row["photographs called ai low"]) <= float(row["photographs called ai"]) for row in sources)
+    assert rows(out / "detectors_oracle.csv")[0]["accuracy, oracle"]
+    files = rows(next(out.glob("detectors_files_*.csv")))
+    assert {(row["fact"], row["value"]) for row in files} == {("shorter side", "under 128"), ("format", "PNG")}
     again = tmp_path / "again"
-    call("evaluate", folder, "-o", again, "--detector", detector, "--draws", 20, "--max-fpr", 0.2)
-    key = ("generator", "AUC", "called ai")
+    call("evaluate", fresh, "-o", again, "--detector", detector, "--draws", 20, "--max-fpr", 0.2)
+    key = ("generator", "AUC", "fakes called ai")
     for ours, theirs in zip(rows(generators), rows(next(again.glob("detectors_generators_*.csv"))), strict=True):
         assert [ours[k] for k in key] == [theirs[k] for k in key]
+
+
+def fresh_pictures(folder, out, kept=0, seed=5):
+    """The folder with other pictures of the same kinds, but for ``kept`` of the old ones, photographs first."""
+    shutil.copytree(folder, out)
+    rng = np.random.default_rng(seed)
+    pictures = sorted(out.rglob("*.png"))
+    for path in pictures[kept:]:
+        pixels = np.asarray(Image.open(path), dtype=float) + rng.normal(0, 5, (28, 28, 3))
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+    return out
+
+
+def test_two_detectors_are_compared_on_the_same_pictures(folder, store, tmp_path):
+    call("fit", store, "-o", tmp_path / "good", "--max-fpr", 0.2, "--max-miss", 0.2, "--folds", 3)
+    blind = fresh_pictures(folder, tmp_path / "blind", seed=6)
+    manifest = (blind / "manifest.csv").read_text().splitlines()
+    shuffled = [manifest[0]] + [
+        line.replace(",real,", ",fake,") if i % 2 else line.replace(",fake,", ",real,")
+        for i, line in enumerate(manifest[1:])
+    ]
+    (blind / "manifest.csv").write_text("\n".join(shuffled) + "\n")
+    call("embed", blind / "manifest.csv", "-o", tmp_path / "blind.h5", "-e", "color:hsv", "--equalize", "square:24")
+    call("fit", tmp_path / "blind.h5", "-o", tmp_path / "poor", "--max-fpr", 0.2, "--max-miss", 0.2, "--folds", 3)
+    new, out = fresh_pictures(folder, tmp_path / "new"), tmp_path / "out"
+    call("evaluate", new, "-o", out, "-d", tmp_path / "good", "-d", tmp_path / "poor", "--draws", 20, "--gallery", 0)
+    (difference,) = rows(out / "detectors_differences.csv")
+    assert difference["than"].endswith("good") and difference["name"].endswith("poor")
+    summary = {row["name"]: float(row["AUC"]) for row in rows(out / "detectors_summary.csv")}
+    assert float(difference["AUC, more"]) == pytest.approx(summary[difference["name"]] - summary[difference["than"]])
+    assert float(difference["AUC, more"]) < -0.2
+
+
+def test_photographs_alone_and_fakes_alone_are_evaluated_with_a_detector(folder, store, tmp_path):
+    call("fit", store, "-o", tmp_path / "detector", "--max-fpr", 0.2, "--max-miss", 0.2, "--folds", 3)
+    new = fresh_pictures(folder, tmp_path / "new")
+    lines = (new / "manifest.csv").read_text().splitlines()
+    for kind, column in (("real", "photographs called ai"), ("fake", "fakes called ai")):
+        mine = new / f"{kind}.csv"
+        mine.write_text("\n".join([lines[0], *(line for line in lines if f",{kind}," in line)]) + "\n")
+        out = tmp_path / kind
+        call("evaluate", mine, "-o", out, "-d", tmp_path / "detector", "--draws", 20)
+        (summary,) = rows(out / "detectors_summary.csv")
+        assert summary["AUC"] == ""
+        files = rows(next(out.glob("detectors_files_*.csv")))
+        assert files[0][column] != "" and files[0]["AUC"] == ""
+    assert summary["photographs called ai"] == ""
+    call(
+        "evaluate", mine, "-o", out, "-d", tmp_path / "detector", "--robustness", refused="needs photographs and fakes"
+    )  # fmt: skip
+
+
+def test_generators_that_chose_the_features_of_a_detector_are_left_out_of_its_figures(folder, store, tmp_path):
+    from aigiscan.search.selection import write_yaml
+    from aigiscan.store import EmbeddingStore
+
+    with EmbeddingStore(store) as opened:
+        fingerprint = opened.fingerprint
+    names = [f"{fingerprint['name']}:{i}" for i in range(8)]
+    pair = ["green_gan", "sky_diffusion"]
+    chosen = tmp_path / "kept.yaml"
+    write_yaml(chosen, {"format": 1, "kind": "components", "encoder": fingerprint, "pair": pair, "kept": names})
+    detector, out = tmp_path / "detector", tmp_path / "out"
+    call("fit", store, "-o", detector, "--features", f"components:{chosen}", "--max-fpr", 0.2, "--folds", 3)
+    result = call("evaluate", fresh_pictures(folder, tmp_path / "new"), "-o", out, "-d", detector, "--draws", 20)
+    assert "left out, for they chose its features: green_gan, sky_diffusion (28 pictures)" in result.stderr
+    generators = rows(next(out.glob("detectors_generators_*.csv")))
+    assert {row["generator"] for row in generators} == {"grass_gan", "blue_diffusion"}
+
+
+def test_the_papers_grid_tunes_every_generator_of_the_matrix(store, tmp_path):
+    out = tmp_path / "out"
+    call(
+        "evaluate", store, "-o", out, "--no-held-out", "--grid", "paper", "--draws", 10, "--min-images", 10,
+        "-p", "max_iter=5",
+    )  # fmt: skip
+    assert len(rows(out / "transfer_logistic_cells.csv")) == 16
+    call("evaluate", store, "-o", out, "--grid", "other", refused="one grid")
+    call("evaluate", store, "-o", out, "--grid", "paper", "-c", "svm", refused="--classifier logistic")
+
+
+def test_a_folder_whose_name_is_no_text(folder, tmp_path):
+    odd = Path(os.fsdecode(os.fsencode(str(tmp_path)) + b"/caf\xe9"))
+    try:
+        shutil.copytree(folder, odd)
+    except OSError:
+        pytest.skip("this file system takes names that are UTF-8 alone")
+    out = tmp_path / "out"
+    call("evaluate", odd, "-o", out, "-e", "color:hsv", "--draws", 10, "--folds", 3, "--no-transfer", "--geometry")
+    assert r"Evaluation of caf\xe9" in (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_tables_on_the_terminal_fit_80_columns(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = call("evaluate", store, "-o", tmp_path / "out", "--draws", 10, "--folds", 3)
+    drawn = [line for line in result.stderr.splitlines() if line[:1] in "┃│┏└├┡"]
+    assert drawn and max(map(len, drawn)) <= 80
+    assert "recall at" in result.stderr
 
 
 def test_robustness_quality_and_audit(store, tmp_path):
@@ -133,8 +247,9 @@ def test_robustness_quality_and_audit(store, tmp_path):
 
 def test_robustness_of_a_detector(folder, store, tmp_path):
     call("fit", store, "-o", tmp_path / "detector", "--max-fpr", 0.2, "--max-miss", 0.2, "--folds", 3)
+    fresh = fresh_pictures(folder, tmp_path / "fresh")
     call(
-        "evaluate", folder, "-o", tmp_path / "out", "-d", tmp_path / "detector", "--robustness", "--max-images", 20,
+        "evaluate", fresh, "-o", tmp_path / "out", "-d", tmp_path / "detector", "--robustness", "--max-images", 20,
         "--draws", 20,
     )  # fmt: skip
     assert len(rows(tmp_path / "out" / "robustness.csv")) == 16
@@ -149,7 +264,13 @@ def test_the_training_source_swapped(store, folder, tmp_path):
     trained = tmp_path / "gan_only.h5"
     call("embed", other / "manifest.csv", "-o", trained, "--encoder", "color:hsv", "--equalize", "square:24")
     out = tmp_path / "out"
-    call("evaluate", store, "-o", out, "--train-on", trained, "--draws", 20, "--max-fpr", 0.2)
+    call("evaluate", store, "-o", out, "--train-on", store, refused="holds all pictures")
+    fresh = tmp_path / "fresh.h5"
+    manifest = fresh_pictures(folder, tmp_path / "fresh", kept=21) / "manifest.csv"
+    call("embed", manifest, "-o", fresh, "--encoder", "color:hsv", "--equalize", "square:24")
+    result = call("evaluate", fresh, "-o", out, "--train-on", trained, "--draws", 20, "--max-fpr", 0.2)
+    # the first 14 of the kept ones are of a diffusion model, which the other store lacks
+    assert "7 of 98 pictures of fresh are left out" in result.stderr
     table = {row["generator"]: row for row in rows(out / "trained_on_another_data_set_generators_logistic.csv")}
     assert {g for g, row in table.items() if row["in training"] == "yes"} == {"green_gan", "grass_gan"}
     assert float(table["green_gan"]["AUC"]) > float(table["sky_diffusion"]["AUC"])
@@ -161,6 +282,7 @@ def test_what_cannot_be_evaluated_is_one_line(store, folder, tmp_path):
     call("evaluate", store, "-o", out, "-p", "nonsense", refused="KEY=VALUE")
     call("evaluate", store, "-o", out, "--equalize", "square:24", refused="embed --equalize")
     call("evaluate", store, store, "-o", out, refused="two inputs are called")
+    call("evaluate", store, "-o", out, "-d", "builtin", "--grid", "paper", refused="leave out --detector")
     call("evaluate", store, "-o", out, "--min-images", 999, "--no-held-out", "--transfer", refused="min-images")
     call("evaluate", store, "-o", out, "-c", "zero-shot", refused="text")
     call("evaluate", store, "-o", out, "-d", tmp_path / "no-such", refused="no detector")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aigiscan.errors import InputError
-from aigiscan.evaluation.geometry import geometry_of, isoscore, mean_cosine, tsne, write_geometry
+from aigiscan.evaluation.geometry import geometry_of, isoscore, isoscore_corrected, mean_cosine, tsne, write_geometry
 
 
 def isoscore_step_by_step(X: np.ndarray) -> float:
@@ -40,7 +40,32 @@ def test_reference_values() -> None:
         cross[np.arange(k), np.arange(k)] = 1
         cross[np.arange(k) + k, np.arange(k)] = -1
         assert isoscore(cross) == pytest.approx((k - 1) / 9, abs=1e-12)
-        assert geometry_of(cross).dimensions_used == pytest.approx(k)
+
+
+@pytest.mark.parametrize(("n", "d"), [(1000, 768), (1000, 47), (200, 768), (30, 12)])
+def test_the_corrected_score_of_noise_is_one_whatever_the_width_and_the_number(n: int, d: int) -> None:
+    rng = np.random.default_rng(0)
+    found = geometry_of(rng.normal(size=(n, d)))
+    assert found.isoscore < 0.96  # 1,000 images: 0.56 in 768 columns, 0.95 in 47
+    assert found.corrected > 0.97 or n < 100
+    mean = np.mean([isoscore_corrected(rng.normal(size=(n, d))) for _ in range(3)])
+    assert mean > 0.85
+    half = rng.normal(size=(n, d)) * (np.arange(d) < d // 4)  # a quarter of the dimensions, used alike
+    used = geometry_of(half).dimensions_used
+    assert used == pytest.approx(d // 4, rel=0.05 if n >= 200 else 0.4)
+
+
+def test_as_many_random_columns_tell_what_narrowing_alone_does(tmp_path) -> None:
+    """A removal that knows nothing: with the published score noise looks more even after it, and so do its controls."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(300, 200))
+    written = write_geometry(tmp_path, X, np.arange(300) % 2, np.where(np.arange(300) % 2, "g", ""), kept=range(20))
+    by = {row["columns"]: row for row in written["rows"] if row["subset"] == "all images"}
+    before, after, random = (by[name] for name in ("before removal", "after removal", "random columns, as many"))
+    assert before["isoscore"] < 0.65 < 0.9 < after["isoscore"]
+    assert random["isoscore"] == pytest.approx(after["isoscore"], abs=0.03)
+    assert random["dimensions"] == 20
+    assert abs(before["corrected"] - after["corrected"]) < 0.05
 
 
 def test_isoscore_invariances() -> None:
@@ -64,7 +89,7 @@ def test_mean_cosine_over_pairs() -> None:
 
 
 def test_what_has_no_geometry() -> None:
-    for bad in (np.ones((1, 4)), np.ones((5, 4)), np.ones((5, 1)), np.full((9, 3), 0.1)):
+    for bad in (np.ones((1, 4)), np.eye(2), np.ones((5, 4)), np.ones((5, 1)), np.full((9, 3), 0.1)):
         with pytest.raises(InputError):
             geometry_of(bad)
 

@@ -29,13 +29,13 @@ def test_generators_worst_first_against_all_photographs():
     for row in found.generators:
         rows = (labels == 0) | (sources == row.generator)
         assert row.auc.value == pytest.approx(metrics.auc(labels[rows], scores[rows]))
-        assert row.tpr_5.value == pytest.approx(metrics.tpr_at_fpr(labels[rows], scores[rows], 0.05))
-        assert row.tpr_1.value == pytest.approx(metrics.tpr_at_fpr(labels[rows], scores[rows], 0.01))
+        assert row.recall_5.value == pytest.approx(metrics.recall_at(labels[rows], scores[rows], 0.05))
+        assert row.recall_1.value == pytest.approx(metrics.recall_at(labels[rows], scores[rows], 0.01))
         assert row.auc.low <= row.auc.value <= row.auc.high
     assert found.mean_auc.value == pytest.approx(np.mean([row.auc.value for row in found.generators]))
-    assert found.mean_tpr_5.value == pytest.approx(np.mean([row.tpr_5.value for row in found.generators]))
+    assert found.mean_recall_5.value == pytest.approx(np.mean([row.recall_5.value for row in found.generators]))
     # three generators say nothing about a fourth
-    assert np.isnan([found.mean_auc.low, found.mean_tpr_5.high]).all()
+    assert np.isnan([found.mean_auc.low, found.mean_recall_5.high]).all()
 
 
 def test_means_over_generators_have_an_interval_where_there_are_enough_of_them():
@@ -45,7 +45,7 @@ def test_means_over_generators_have_an_interval_where_there_are_enough_of_them()
     shift = np.repeat(np.append(np.zeros(12), np.linspace(0, 4, 12)), 20)
     found = held_out_figures(rng.normal(shift, 1.0), labels, sources, np.arange(480), draws=200)
     assert 0.15 < found.mean_auc.high - found.mean_auc.low < 0.4  # generators as unlike as these
-    assert found.mean_tpr_5.low < found.mean_tpr_5.value < found.mean_tpr_5.high
+    assert found.mean_recall_5.low < found.mean_recall_5.value < found.mean_recall_5.high
     single = np.where(labels == 0, "cam", sources)
     alone = held_out_figures(rng.normal(shift, 1.0), labels, single, np.arange(480), draws=20)
     assert np.isnan(alone.mean_auc.low) and np.isnan(alone.generators[0].auc.low)  # one source is not ten parts
@@ -53,10 +53,11 @@ def test_means_over_generators_have_an_interval_where_there_are_enough_of_them()
 
 def test_the_odd_camera_is_the_worst_source():
     found = held_out_figures(*scored(), draws=50)
-    overall, worst, name = found.false_alarms(0.05)
-    assert name == "odd"
-    assert worst > 0.4
-    assert overall < worst
+    worst = found.worst_source(0.05)
+    assert (worst.source, worst.ai > 0.4) == ("odd", True)
+    assert found.false_alarms[0.05].value < worst.ai
+    assert np.isnan(found.false_alarms[0.05].low)  # nine photo sources
+    assert found.no_interval == "9 photo sources and 3 generators"
     assert found.generators[2].found > 0.8
     assert 0 <= found.generators[0].missed <= 1
 

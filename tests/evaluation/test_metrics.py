@@ -24,14 +24,14 @@ def test_equal_to_scikit_learn_with_and_without_ties(seed, n, ties):
     assert balanced == pytest.approx((real + fake) / 2)
 
 
-def test_tpr_at_fpr_counts_steps():
+def test_recall_at_counts_steps():
     labels = np.repeat([0, 1], [20, 4])
     scores = np.concatenate([np.arange(20.0), [18.5, 19.5, 17.5, -1.0]])
-    assert metrics.tpr_at_fpr(labels, scores, 0.01) == 0.25  # above all 20 reals
-    assert metrics.tpr_at_fpr(labels, scores, 0.05) == 0.5  # one real may be above
-    assert metrics.tpr_at_fpr(labels, scores, 0.10) == 0.75
-    assert metrics.tpr_at_fpr(labels, scores, 1.0) == 1.0
-    assert np.isnan(metrics.tpr_at_fpr([0, 0], [1.0, 2.0], 0.05))
+    assert metrics.recall_at(labels, scores, 0.01) == 0.25  # above all 20 reals
+    assert metrics.recall_at(labels, scores, 0.05) == 0.5  # one real may be above
+    assert metrics.recall_at(labels, scores, 0.10) == 0.75
+    assert metrics.recall_at(labels, scores, 1.0) == 1.0
+    assert np.isnan(metrics.recall_at([0, 0], [1.0, 2.0], 0.05))
 
 
 @given(st.integers(0, 2**31))
@@ -106,7 +106,7 @@ def test_draws_give_the_figures_of_really_drawn_images():
         scores = np.concatenate([drawn_real, drawn_fake])
         assert aucs[b] == pytest.approx(metrics.auc(labels, scores))
         assert parts[b] == pytest.approx(metrics.partial_auc(labels, scores, 0.2))
-        assert np.mean(drawn_fake > cuts[b]) == pytest.approx(metrics.tpr_at_fpr(labels, scores, 0.1))
+        assert np.mean(drawn_fake > cuts[b]) == pytest.approx(metrics.recall_at(labels, scores, 0.1))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

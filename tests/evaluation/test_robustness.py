@@ -27,11 +27,11 @@ def test_rows_are_the_plain_metrics_and_share_their_draws():
         {CLEAN: clean, "blur:3": noisy, "same": clean}, labels, np.arange(200) // 2, 1.0, draws=100
     )
     assert first.auc.value == pytest.approx(metrics.auc(labels, clean))
-    assert second.tpr_5.value == pytest.approx(metrics.tpr_at_fpr(labels, noisy, 0.05))
+    assert second.recall_5.value == pytest.approx(metrics.recall_at(labels, noisy, 0.05))
     assert second.accuracy.value == pytest.approx(metrics.accuracies(labels, noisy, 1.0)[0])
     assert first.flagged_real == np.mean(clean[labels == 0] > 1.0)
     assert first.flagged_fake == np.mean(clean[labels == 1] > 1.0)
-    assert (third.auc, third.tpr_5) == (first.auc, first.tpr_5)
+    assert (third.auc, third.recall_5) == (first.auc, first.recall_5)
     assert second.auc.value < first.auc.low
 
 

@@ -72,9 +72,9 @@ def test_cells_are_the_plain_metrics_of_the_same_split():
     assert cell.accuracy.value == pytest.approx(metrics.accuracies(labels[rows], scores)[0])
     assert (cell.real_accuracy + cell.fake_accuracy) / 2 == pytest.approx(cell.accuracy.value)
     assert cell.ap == pytest.approx(metrics.average_precision(labels[rows], scores))
-    assert cell.tpr_5 == metrics.tpr_at_fpr(labels[rows], scores, 0.05)
+    assert cell.recall_5 == metrics.recall_at(labels[rows], scores, 0.05)
     assert cell.oracle_accuracy >= cell.accuracy.value
-    assert (cell.calibrated_tpr + 1 - cell.calibrated_fpr) / 2 == pytest.approx(cell.calibrated_accuracy)
+    assert (cell.calibrated_recall + 1 - cell.calibrated_false_alarms) / 2 == pytest.approx(cell.calibrated_accuracy)
     assert np.isnan(cell.auc.low)  # three groups of its fakes on the test side
 
 
@@ -91,8 +91,8 @@ def test_a_cell_has_an_interval_where_its_generator_has_ten_groups():
 
 def test_calibrated_threshold_keeps_false_alarms_low():
     found, _ = matrix(max_fpr=0.05)
-    assert np.mean([cell.calibrated_fpr for cell in found.cells]) < 0.1
-    assert np.mean([cell.calibrated_tpr for cell in found.cells if cell.train == cell.test]) > 0.8
+    assert np.mean([cell.calibrated_false_alarms for cell in found.cells]) < 0.1
+    assert np.mean([cell.calibrated_recall for cell in found.cells if cell.train == cell.test]) > 0.8
 
 
 def test_small_and_excluded_generators_are_left_out_and_named():
@@ -151,6 +151,6 @@ def test_the_threshold_is_not_taken_from_photographs_that_the_fit_saw():
             return make_classifier("logistic", class_weight="balanced").fit(X[rows], labels[rows])
 
         found = transfer_matrix(X, labels, sources, {}, groups, test, fit_noise, max_fpr=0.05, draws=2, seed=seed)
-        alarms += [cell.calibrated_fpr for cell in found.cells]
+        alarms += [cell.calibrated_false_alarms for cell in found.cells]
     # 6 × 2 fits × 48 photographs: two and a half standard errors above the promise
     assert np.mean(alarms) < 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / (12 * 48))
