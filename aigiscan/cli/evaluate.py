@@ -182,6 +182,7 @@ def _audit(report: EvaluationReport, given: Inputs, seed: int) -> None:
 def _held_out(
     report: EvaluationReport, entries: list[Entry], *, folds: int, max_fpr: float, draws: int, seed: int, gallery: int
 ) -> None:
+    from aigiscan.classifiers.folds import left_out
     from aigiscan.cli import evaluate_views as views
     from aigiscan.evaluation.heldout import held_out_figures
     from aigiscan.evaluation.means import Pictures, differences
@@ -191,19 +192,21 @@ def _held_out(
     exclude = _choosers(entries)
     for entry in console.track(entries, total=len(entries), description="held out"):
         candidate = entry.candidate.without(exclude)
-        scores, _ = candidate.held_out_scores(folds, seed)
+        scores, of_fold = candidate.held_out_scores(folds, seed)
         shown.append((candidate.name, candidate.paths, scores, candidate.labels, candidate.names))
         figures[candidate.name] = held_out_figures(
             scores, candidate.labels, candidate.names, candidate.groups, candidate.families, units=candidate.sources,
-            max_fprs=sorted({0.01, max_fpr}), draws=draws, seed=seed,
+            small=candidate.small, max_fprs=sorted({0.01, max_fpr}), draws=draws, seed=seed,
         )  # fmt: skip
+    what = left_out(candidate.labels, candidate.sources, of_fold)
     text = (
-        "Every image is scored by a fit that saw neither its generator nor its photo source nor its group. "
-        "Thresholds and p_ai are calibrated without the source they are applied to."
+        f"{what.note[:1].upper()}{what.note[1:]}; groups are kept apart. Thresholds and p_ai are calibrated "
+        "without the source they are applied to."
     )
     if exclude:
         text += f" Left out of fitting and measuring, for they chose the features: {', '.join(exclude)}."
-    write_figures(report, "Held-out sources", text, figures, {})
+    heading = what.heading[:1].upper() + what.heading[1:]
+    write_figures(report, "held-out_sources", heading, text, figures, {})
     first = entries[0].candidate.without(exclude)
     if len(shown) > 1 and all(np.array_equal(parts[1], first.paths) for parts in shown):
         pictures = Pictures(first.labels, first.names, first.sources)
@@ -211,7 +214,7 @@ def _held_out(
         write_differences(report, "held-out_sources_differences", differences(pictures, by_name, draws, seed))
     for parts in shown:
         views.gallery(report, *parts, count=gallery)
-    console.table("held-out sources", *terminal_table(figures))
+    console.table(what.heading, *terminal_table(figures))
 
 
 def _choosers(entries: list[Entry]) -> list[str]:
@@ -267,7 +270,8 @@ def _train_on(
         candidate = entry.candidate.select(~elsewhere.seen).without(exclude)
         figures[candidate.name] = detector_figures(
             elsewhere.fitted.decision_function(candidate.X), candidate.labels, candidate.names, candidate.groups,
-            elsewhere.calibration, candidate.families, units=candidate.sources, draws=draws, seed=seed,
+            elsewhere.calibration, candidate.families, units=candidate.sources, small=candidate.small, draws=draws,
+            seed=seed,
         )  # fmt: skip
         known[candidate.name] = elsewhere.names
         if elsewhere.seen.any():
@@ -277,7 +281,7 @@ def _train_on(
     text = f"Fitted and calibrated on {train_on} alone, tested here."
     if exclude:
         text += f" Left out, for they chose the features: {', '.join(exclude)}."
-    write_figures(report, "Trained on another data set", text, figures, known)
+    write_figures(report, "trained_on_another_data_set", "Trained on another data set", text, figures, known)
     for name, which in said.items():
         report.paragraph(f"{name}: {which} are left out, for {train_on} holds them too.", warning=True)
         console.warn(f"{name}: {which} are left out, for {train_on} holds them too")

@@ -66,13 +66,13 @@ def evaluate_detectors(
         shown, scores, calibration = one.pictures, one.judged.scores, one.detector.calibration
         figures[one.label] = detector_figures(
             scores, shown.labels, shown.names, one.given.groups[one.judged.rows], calibration, one.given.families,
-            units=shown.units, max_fprs=[max_fpr], draws=draws, seed=seed,
+            units=shown.units, small=one.judged.small, max_fprs=[max_fpr], draws=draws, seed=seed,
         )  # fmt: skip
         training = one.detector.card.training
         known[one.label] = {*training.get("generators", {}), *training.get("photo_sources", {})}
         oracles.append((one.label, calibration.threshold_ai, *oracle_threshold(shown.labels, scores)))
     text = "Each detector with its own thresholds. 'in training': a source of that name is in the detector's card."
-    write_figures(report, "Detectors", text, figures, known)
+    write_figures(report, "detectors", "Detectors", text, figures, known)
     for one in found:
         for sentence in one.said:
             report.paragraph(f"{one.label}: {sentence}", warning=True)
@@ -84,7 +84,7 @@ def evaluate_detectors(
         oracles,
     )
     for one in found:
-        shown, verdicts = one.pictures, one.detector.calibration.verdict(one.judged.scores)
+        shown, verdicts = one.pictures, one.detector.calibration.verdict(one.judged.scores, one.judged.small)
         parts = slices(one.judged.facts, shown.labels, one.judged.scores, verdicts == VERDICT_AI, shown.units)
         write_slices(report, "detectors_files", one.label, parts)
     for given in inputs:

@@ -252,6 +252,13 @@ class Judged:
     scores: np.ndarray
     facts: list[FileFacts]
 
+    @property
+    def small(self) -> np.ndarray:
+        """(k,) pictures with a short side, which a detector judges apart."""
+        from aigiscan.detector.calibration import is_small
+
+        return is_small([f.width for f in self.facts], [f.height for f in self.facts])
+
     def select(self, index: np.ndarray) -> Judged:
         """Some of them, ascending."""
         return Judged(self.rows[index], self.scores[index], [self.facts[int(i)] for i in index])

@@ -96,7 +96,9 @@ def _show_words(words: Mapping[str, Any]) -> None:
                 for near, far in zip(sides["positive"], sides["negative"], strict=True)
             ]
             level = f"interpretability {words['interpretability'][kind]:.3f}"
-            level += f", clarity {words['clarity'][kind]:.3f} (chance {words['chance'][kind]:.3f})"
+            level += f", clarity {words['clarity'][kind]:.3f}"
+            if kind in words["chance"]:
+                level += f" (labels dealt anew: up to {words['chance'][kind]:.3f})"
             console.table(f"{kind}: {level}", ("towards AI-generated", "cosine", "towards real", "cosine"), rows)
     rows = [
         (

@@ -26,7 +26,8 @@ class Candidate:
     name: for tables and files. X (n, features). labels (n,). names (n,): generator of a fake, source of a photograph.
     sources (n,): the unit of folds and weights, which may hold several generators. groups (n,), splits (n,). families:
     generator → family. make() gives an unfitted classifier.
-    text_features: (2, d), for classifiers that use words. exclude: generators that chose the features.
+    text_features: (2, d), for classifiers that use words. exclude: generators that chose the features. small: (n,),
+    pictures with a short side; None where sizes are unknown.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Candidate:
     make: Callable[[], Any]
     text_features: NDArray | None = None
     exclude: tuple[str, ...] = ()
+    small: NDArray | None = None
     paths: NDArray = field(default_factory=lambda: np.empty(0, dtype=object))
 
     @classmethod
@@ -66,13 +68,15 @@ class Candidate:
             make=make,
             text_features=text_features,
             exclude=tuple(view.search_generators),
+            small=table.small,
             paths=table.text["path"],
         )
 
     def select(self, rows: NDArray) -> Candidate:
         """The rows of an index or boolean mask."""
         chosen = {name: getattr(self, name)[rows] for name in ("X", "labels", "names", "sources", "groups", "splits")}
-        return replace(self, **chosen, paths=self.paths[rows] if len(self.paths) else self.paths)
+        small = None if self.small is None else self.small[rows]
+        return replace(self, **chosen, small=small, paths=self.paths[rows] if len(self.paths) else self.paths)
 
     def without(self, generators: Collection[str]) -> Candidate:
         """The same without the fakes of some generators: what chose the features takes no part in measuring them."""

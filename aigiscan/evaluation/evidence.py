@@ -1,9 +1,9 @@
 """Evidence as examiners write it: what likelihood ratios are worth, and the ROC and DET curves they come from.
 
-The likelihood ratio of a picture is p/(1 − p) for its ``p_ai`` p, which speaks of equally frequent classes. Its
-cost is Cllr, in bits: 0 for certainty that is right, 1 for knowing nothing, above 1 for misleading. Cllr of the scores after the
-best monotone calibration on these very pictures is minCllr: what is lost beyond it is lost by calibration (Brümmer and
-du Preez, "Application-independent evaluation of speaker detection", Computer Speech and Language 2006, sections 4, 6).
+The likelihood ratio of a picture is p/(1 − p) for its ``p_ai`` p, which speaks of equally frequent classes. Its cost
+is Cllr, in bits: 0 for certainty that is right, 1 for knowing nothing, above 1 for misleading. Cllr of the scores after
+the best monotone calibration on these very pictures is minCllr: what is lost beyond it is lost by calibration (Brümmer
+and du Preez, "Application-independent evaluation of speaker detection", Computer Speech and Language 2006).
 """
 
 from __future__ import annotations

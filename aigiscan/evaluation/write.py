@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 
 import numpy as np
 
@@ -52,7 +51,7 @@ def summary_row(name: str, figures: Figures) -> tuple:
 def terminal_table(figures: Mapping[str, Figures]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows that fit 80 columns; the whole summary is in the files."""
     highest = max(next(iter(figures.values())).rates)
-    header = ("", *(fill(name, 18) for name in (words.AUC, words.RECALL_5, f"{words.FLAGGED}, {highest:.0%} promised")))
+    header = ("", words.AUC, words.RECALL_5, f"{words.FLAGGED}, {highest:.0%} promised")
     rows = [
         (name, *map(terse, (f.mean_auc, f.mean_recall_5, f.false_alarms[max(f.rates)]))) for name, f in figures.items()
     ]
@@ -69,11 +68,17 @@ def terse(value: Interval | float) -> str:
 
 
 def write_figures(
-    report: EvaluationReport, title: str, text: str, figures: Mapping[str, Figures], seen: Mapping[str, set[str]]
+    report: EvaluationReport,
+    stem: str,
+    title: str,
+    text: str,
+    figures: Mapping[str, Figures],
+    seen: Mapping[str, set[str]],
 ) -> None:
     """Per-generator and per-source tables of several candidates or detectors, worst first, and how they compare.
 
-    seen: name → generators and sources that its fitting saw (empty sets for held-out scores).
+    stem: what the files' names begin with. seen: name → generators and sources that its fitting saw (empty sets for
+    held-out scores).
     """
     report.section(title, text)
     first = next(iter(figures.values()))
@@ -85,7 +90,6 @@ def write_figures(
         if found.no_interval:
             few = f"{found.no_interval}: too few for an interval over sources ({MIN_CLUSTERS} are needed)"
             report.paragraph(f"{name}: {few}, so the figures speak of these sources alone.", warning=True)
-    stem = file_name(title.lower().replace(" ", "_"))
     report.table(f"{stem}_summary", "Summary", SUMMARY_HEADER, [summary_row(n, f) for n, f in figures.items()])
     report.json(stem, figures)
     bins = {name: found.reliability for name, found in figures.items() if found.reliability}

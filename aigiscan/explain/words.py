@@ -16,9 +16,6 @@ from aigiscan.files import reason
 if TYPE_CHECKING:
     from aigiscan.encoders.base import Encoder
 
-#: random directions on which the similarity that chance reaches is measured, and the quantile that counts as chance
-_CHANCE_DRAWS, _CHANCE_QUANTILE = 200, 0.95
-
 WORD_END = "word-end"
 SUB_WORD = "sub-word"
 
@@ -74,17 +71,6 @@ class WordList:
         mean = self._common()
         return self.interpretability(direction - (direction @ mean) * mean)
 
-    def chance(self) -> float:
-        """The :meth:`clarity` that 95 of 100 directions taken at random do not exceed, for this list (seeded)."""
-        rng = np.random.default_rng(200_095)
-        mean = self._common()
-        directions = rng.normal(size=(_CHANCE_DRAWS, len(mean)))
-        directions -= np.outer(directions @ mean, mean)
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        blocks = np.split(directions.astype(np.float32), 10)
-        highest = np.concatenate([(self.embeddings @ block.T).max(axis=0) for block in blocks])
-        return float(np.quantile(highest, _CHANCE_QUANTILE))
-
     def _common(self) -> np.ndarray:
         mean = self.embeddings.mean(axis=0, dtype=np.float64)
         return mean / max(float(np.linalg.norm(mean)), 1e-12)
@@ -137,7 +123,8 @@ def describe(direction: np.ndarray, lists: Mapping[str, WordList], top: int) -> 
 def bias_warning(words: Mapping[str, Any], chance: Mapping[str, float]) -> str:
     """One sentence if the direction has a clear meaning, else "".
 
-    words: of :func:`describe`. chance: list name → clarity that chance reaches (:meth:`WordList.chance`).
+    words: of :func:`describe`. chance: list name → clarity that such a direction does not exceed in 19 of 20 cases
+    where labels mean nothing (:func:`aigiscan.explain.detector_words.chance_of_weights`).
     """
     clear = [name for name, level in chance.items() if words["clarity"][name] > level]
     if not clear:

@@ -7,6 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.multiclass import OneVsOneClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
 from aigiscan.classifiers import make_classifier
@@ -91,6 +92,17 @@ def test_knn_with_one_neighbour_gives_the_label_of_the_nearest():
     test, _ = blobs(1, 40)
     nearest = np.argmax(unit(test) @ unit(X).T, axis=1)
     assert (make_classifier("knn", k=1).fit(X, y).predict(test) == y[nearest]).all()
+
+
+@pytest.mark.parametrize("k", [1, 3, 9])
+def test_knn_votes_as_scikit_learns_neighbours_do(k):
+    X, y = blobs()
+    test, _ = blobs(1, 40)
+    theirs = KNeighborsClassifier(k, metric="cosine").fit(X, y)
+    scores = make_classifier("knn", k=k, vote=True).fit(X, y).decision_function(test)
+    assert scores == pytest.approx(2 * theirs.predict_proba(test)[:, 1] - 1)
+    everyone = make_classifier("knn", k=999, vote=True).fit(X[:150], (y[:150] + np.arange(150) // 100).clip(0, 1))
+    assert everyone.decision_function(test) == pytest.approx(np.full(40, 1 / 3))
 
 
 def test_zero_shot_is_the_difference_of_cosines_times_the_logit_scale():

@@ -77,7 +77,7 @@ def test_transfer_and_held_out_of_a_store(store, tmp_path):
     assert summary[0]["recall at 5 % false alarms"] and summary[0]["Cllr"] and summary[0]["minCllr"]
     assert page.count("share of generated pictures scoring higher than all but 5 %") == 1
     assert cells[0]["recall at 5 % false alarms"] and cells[0]["accuracy, validated"]
-    assert "Held-out sources" in page
+    assert "Held-out generators and photo sources" in page
 
 
 def test_the_same_seed_gives_the_same_tables(store, tmp_path):
@@ -157,7 +157,9 @@ def test_two_detectors_are_compared_on_the_same_pictures(folder, store, tmp_path
     (difference,) = rows(out / "detectors_differences.csv")
     assert difference["than"].endswith("good") and difference["name"].endswith("poor")
     summary = {row["name"]: float(row["AUC"]) for row in rows(out / "detectors_summary.csv")}
-    assert float(difference["AUC, more"]) == pytest.approx(summary[difference["name"]] - summary[difference["than"]])
+    assert float(difference["AUC, more"]) == pytest.approx(
+        summary[difference["name"]] - summary[difference["than"]], abs=1e-5
+    )
     assert float(difference["AUC, more"]) < -0.2
 
 
@@ -181,7 +183,7 @@ def test_photographs_alone_and_fakes_alone_are_evaluated_with_a_detector(folder,
 
 
 def test_generators_that_chose_the_features_of_a_detector_are_left_out_of_its_figures(folder, store, tmp_path):
-    from aigiscan.search.selection import write_yaml
+    from aigiscan.features.selection import write_yaml
     from aigiscan.store import EmbeddingStore
 
     with EmbeddingStore(store) as opened:
@@ -218,14 +220,6 @@ def test_a_folder_whose_name_is_no_text(folder, tmp_path):
     out = tmp_path / "out"
     call("evaluate", odd, "-o", out, "-e", "color:hsv", "--draws", 10, "--folds", 3, "--no-transfer", "--geometry")
     assert r"Evaluation of caf\xe9" in (out / "index.html").read_text(encoding="utf-8")
-
-
-def test_tables_on_the_terminal_fit_80_columns(store, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    result = call("evaluate", store, "-o", tmp_path / "out", "--draws", 10, "--folds", 3)
-    drawn = [line for line in result.stderr.splitlines() if line[:1] in "┃│┏└├┡"]
-    assert drawn and max(map(len, drawn)) <= 80
-    assert "recall at" in result.stderr
 
 
 def test_robustness_quality_and_audit(store, tmp_path):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from aigiscan.errors import InputError
+from aigiscan.evaluation.heldout import held_out_figures
 from aigiscan.evaluation.intervals import Interval
 from aigiscan.evaluation.plots import curves, heat_map
 from aigiscan.evaluation.report import EvaluationReport
+from aigiscan.evaluation.write import SUMMARY_HEADER, terminal_table
 from aigiscan.text import plain
 
 
@@ -97,3 +99,26 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="choose another -o"):
         EvaluationReport(tmp_path / "file", "T")
+
+
+def test_rows_for_the_terminal_fit_80_columns_and_name_every_figure_as_the_files_do():
+    rng = np.random.default_rng(0)
+    sources = np.repeat([f"cam{i}" for i in range(11)] + [f"gen{i}" for i in range(11)], 6)
+    labels = np.char.startswith(sources, "gen").astype(int)
+    found = held_out_figures(rng.normal(labels, 1.0), labels, sources, np.arange(132), draws=50)
+    header, rows = terminal_table({"ViT-L-14/openai": found})
+    assert set(header[1:3]) <= set(SUMMARY_HEADER)
+    assert all(cell.count("[") == 1 for cell in rows[0][1:])
+    # a border and a space on either side of each cell; headings wrap, figures must not
+    assert sum(len(cell) for cell in rows[0]) + 3 * len(rows[0]) + 1 <= 80
+
+
+def test_a_word_is_explained_once_where_it_first_stands(tmp_path):
+    report = EvaluationReport(tmp_path, "T")
+    for name in ("one", "two"):
+        report.table(name, name, ("generator", "recall at 5 % false alarms", "AUC"), [("g", 0.5, 0.7)])
+    report.table("nothing", "Nothing", ("AUC",), [])
+    page = report.write().read_text()
+    assert page.count("share of generated pictures scoring higher than all but 5 % of the photographs") == 1
+    assert "Nothing" not in page and not (tmp_path / "nothing.csv").exists()
+    assert (tmp_path / "two.csv").read_text().startswith("generator,recall at 5 % false alarms,AUC\n")

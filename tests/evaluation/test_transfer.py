@@ -154,3 +154,43 @@ def test_the_threshold_is_not_taken_from_photographs_that_the_fit_saw():
         alarms += [cell.calibrated_false_alarms for cell in found.cells]
     # 6 × 2 fits × 48 photographs: two and a half standard errors above the promise
     assert np.mean(alarms) < 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / (12 * 48))
+
+
+def test_the_validated_threshold_is_best_on_held_out_images_of_the_training_generator():
+    """UniFD's rule where the score's zero is badly placed: a classifier that is off by a constant loses nothing."""
+    X, labels, sources, groups = world(each=60)
+    test = split_by_source(labels, sources, groups)
+
+    class Off:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def decision_function(self, X):
+            return self.inner.decision_function(X) - 50.0
+
+    def fit_off(rows):
+        return Off(make_classifier("logistic", C=0.1, class_weight="balanced").fit(X[rows], labels[rows]))
+
+    found = transfer_matrix(X, labels, sources, FAMILIES, groups, test, fit_off, draws=2)
+    own = [cell for cell in found.cells if cell.train == cell.test]
+    assert all(cell.accuracy.value == 0.5 for cell in own)
+    assert all(0.9 < cell.validated_accuracy <= cell.oracle_accuracy for cell in own)
+    averages = {a.name: a.others for a in found.averages}
+    assert averages["same generator"]["validated_accuracy"] == pytest.approx(
+        np.mean([c.validated_accuracy for c in own])
+    )
+
+
+def test_settings_can_be_tuned_for_each_generator():
+    X, labels, sources, groups = world()
+    test = split_by_source(labels, sources, groups)
+    tuned = []
+
+    def tune(rows):
+        tuned.append(rows)
+        return lambda these: make_classifier("logistic", C=0.1, class_weight="balanced").fit(X[these], labels[these])
+
+    found = transfer_matrix(X, labels, sources, {}, groups, test, fit, tune=tune, draws=2)
+    assert len(tuned) == 4
+    assert not any(test[rows].any() for rows in tuned)  # nothing of the test side tunes
+    assert [a.name for a in found.averages] == ["all", "same generator"]  # nothing is said of unknown families

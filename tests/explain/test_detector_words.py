@@ -3,18 +3,20 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from planted_clip import FP32, PLANTED_HEAD, make_detector
 
+from aigiscan.classifiers import make_classifier
 from aigiscan.encoders import EncoderOptions, create_encoder
 from aigiscan.encoders.heads import head_matrices
 from aigiscan.errors import EncoderError, StoreError
-from aigiscan.explain.detector_words import explain_words
+from aigiscan.explain.detector_words import chance_of_residual, chance_of_weights, explain_words
 from aigiscan.explain.head_words import encoder_with_words, heads_of_encoder, heads_of_store
-from aigiscan.explain.words import phrase_list, residual
+from aigiscan.explain.words import WordList, phrase_list, residual
 from aigiscan.explain.write import write_words
 from aigiscan.features.views import ComponentsView, HeadsView
 from aigiscan.store import EmbeddingStore
@@ -36,11 +38,58 @@ def test_planted_words_of_the_weights(planted: Any, pictures: Any, classifier: s
     assert top["kind"] == "word-end"
     assert len(words["tokens"]["negative"]) == 5
     assert words["interpretability"]["tokens"] == top["cosine"]
-    assert words["clarity"]["phrases"] > words["chance"]["phrases"]
-    assert "“a red picture”" in words["warning"]
-    assert "towards real “a green picture”" in words["warning"]
+    assert (words["chance"], words["warning"]) == ({}, "")  # nothing to hold it against
+    assert "--neighbours" in words["missing"]["chance"]
     assert words["generators"] == {}
     assert "generators" in words["missing"]
+
+
+def test_a_clear_meaning_is_one_that_dealt_labels_do_not_reach(planted: Any, pictures: Any) -> None:
+    """Labels that decide along word 3 are clear; labels that mean nothing hardly ever are, nor are random halves."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(60, 32))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    lists = {"phrases": WordList(tuple(f"word {i}" for i in range(60)), vectors.astype(np.float32))}
+    # pictures differ most along word 7, whatever their label: such directions have words, and mean nothing
+    X = rng.normal(size=(240, 32)) + 4.0 * rng.normal(size=(240, 1)) * vectors[7]
+    labels = np.arange(240) % 2
+    detector = make_detector(planted, pictures, standardize=False)
+
+    def clear(X: np.ndarray, labels: np.ndarray) -> tuple[bool, bool]:
+        judge = make_classifier("logistic", standardize=False).fit(X, labels)
+        weights, why = chance_of_weights(detector, planted, Known(X, labels), lists)  # type: ignore[arg-type]
+        assert why == ""
+        fake, real = X[labels == 1], X[labels == 0]
+        level = chance_of_residual(fake, real, lists)["phrases"]
+        found = lists["phrases"]
+        return found.clarity(judge.coef_[0]) > weights["phrases"], found.clarity(residual(fake, real)) > level
+
+    assert clear(X + 3.0 * labels[:, None] * vectors[3], labels)[0]
+    nothing = [clear(X, np.random.default_rng(seed).permutation(labels)) for seed in range(12)]
+    assert np.mean([one for one, _ in nothing]) <= 0.25 and np.mean([other for _, other in nothing]) <= 0.25
+
+
+def test_the_warning_is_held_against_the_store(planted: Any, pictures: Any, coloured_store: Path) -> None:
+    detector = make_detector(planted, pictures, standardize=False)
+    words = explain_words(detector, planted, PHRASES, store=EmbeddingStore(coloured_store))
+    assert set(words["chance"]) == {"phrases", "tokens"} == set(words["generators"]["red_gan"]["chance"])
+    clear = any(words["clarity"][name] > level for name, level in words["chance"].items())
+    assert bool(words["warning"]) == clear
+    knn = make_detector(planted, pictures, classifier="knn", k=3)
+    assert explain_words(knn, planted, PHRASES, store=EmbeddingStore(coloured_store))["chance"] == {}
+
+
+class Known:
+    """The part of a store that words are made from."""
+
+    path, channel_names = "known", ("embedding",)
+
+    def __init__(self, X: np.ndarray, labels: np.ndarray) -> None:
+        self.X = X
+        self.rows = SimpleNamespace(label=labels, generator=np.where(labels == 1, "red_gan", ""))
+
+    def read(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return self.X[rows]
 
 
 def test_generators_by_their_residuals(
