@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 from aigiscan import __version__
 from aigiscan.cli import console, detectors, stores
+from aigiscan.cli.describe import Group, describe
 from aigiscan.cli.embed import embed
 from aigiscan.cli.evaluate import evaluate
 from aigiscan.cli.explain import explain
@@ -28,7 +28,7 @@ from aigiscan.files import reason
 __all__ = ["app", "main"]
 
 
-class _Commands(TyperGroup):
+class _Commands(Group):
     """One line per error and the exit codes that README states, whichever command runs."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -60,7 +60,6 @@ app = typer.Typer(
     name="aigiscan",
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Tell photographs from AI-generated images, say how sure, and why.",
 )
@@ -77,7 +76,12 @@ def _common(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
     debug: bool = typer.Option(False, "--debug", help="Show a traceback instead of one line."),
     verbose: int = typer.Option(
-        0, "--verbose", "-v", count=True, help="Say what is being done; -vv: also what the libraries say."
+        0,
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Say what is being done; -vv: also what the libraries say.",
     ),
 ) -> None:
     console.set_verbosity(verbose)
@@ -94,3 +98,4 @@ app.command("select-heads")(select_heads)
 app.command("label-by-claims")(label_by_claims)
 app.add_typer(stores.app, name="stores")
 app.add_typer(detectors.app, name="detectors")
+describe(app)

@@ -25,7 +25,7 @@ def explain(
         help="Detector folder or shipped name; or the word heads, followed by a store (.h5) or an encoder.",
     ),
     images: list[str] | None = typer.Argument(
-        None, metavar="[IMAGE...]", help="Files, folders or lists to explain; none: the detector itself, in words."
+        None, metavar="IMAGE", help="Files, folders or lists to explain; none: the detector itself, in words."
     ),
     output: Path | None = typer.Option(
         None, "--output", "-o", help="Folder for JSON, CSV and PNG. Without it JSON goes to standard output."

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from typer.core import TyperCommand
 
 from aigiscan.cli import console
+from aigiscan.cli.describe import Command
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _BETWEEN = "\x1f"  # joins the two names of a pair on their way through Typer, which knows no list of pairs
 
 
-class PairCommand(TyperCommand):
+class PairCommand(Command):
     """``--pair A B`` takes two values, as often as it is given."""
 
     def parse_args(self, ctx, args):  # noqa: D102
