@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import simplejpeg
@@ -65,22 +66,29 @@ def _strict(data: bytes, colours: str, size: tuple[int, int], factor: int) -> np
 
     Mends what is wrong with the file but not with its pixels.
     """
+    decode = partial(
+        simplejpeg.decode_jpeg, colorspace=colours, min_height=size[0], min_width=size[1], min_factor=factor
+    )
+    try:
+        return decode(data)
+    except ValueError as error:
+        said = " ".join(str(error).split())
     first, end = _scan_bounds(data)
     unfinished = end < 0
-    if unfinished:  # libjpeg would warn of the missing end marker even where every block is there
+    if unfinished:  # libjpeg warns of the missing end marker even where every block is there
         if not _every_scan_is_there(data):
             raise JpegDamageError("truncated JPEG")
         data, end = data + _EOI, len(data)
+    mended: bytes | None = data
     for _ in range(4):  # each round mends one thing
+        if mended is None:
+            break
+        data, end = mended, _scan_bounds(mended)[1]
         try:
-            return simplejpeg.decode_jpeg(data, colours, min_height=size[0], min_width=size[1], min_factor=factor)
+            return decode(data)
         except ValueError as error:
             said = " ".join(str(error).split())
         mended = _mended(data, said, first, end)
-        if mended is None:
-            break
-        data = mended
-        end = _scan_bounds(data)[1]
     if not said.startswith(_DAMAGE):
         if reason := unsupported_jpeg(data):
             raise JpegDamageError(reason)
