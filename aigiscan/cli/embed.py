@@ -163,16 +163,20 @@ def _find_one(
     from aigiscan.images.layouts import UnlabelledError
     from aigiscan.images.manifest import MANIFEST_EXTENSIONS
 
-    if Path(path).is_dir() or path.lower().endswith(tuple(MANIFEST_EXTENSIONS)):
+    folder = Path(path).is_dir()
+    if not unlabelled and (folder or path.lower().endswith(tuple(MANIFEST_EXTENSIONS))):
+        passed_by: Counter[str] = Counter()
         try:
-            if not unlabelled:
-                records = find_labelled(path, include=include, exclude=exclude, both=False, skipped=skipped)
-                console.note_labels(path, records)
-                return records
+            records = find_labelled(path, include=include, exclude=exclude, both=False, skipped=passed_by)
         except UnlabelledError:
             console.warn(f"{path}: no labels are read: it is neither a labelled layout nor a manifest with labels")
         except InputError as error:
-            raise InputError(f"{error}\n--unlabelled embeds it without labels") from error
+            hint = "; --unlabelled embeds it without labels" if folder else ""
+            raise InputError(f"{error}{hint}") from error
+        else:
+            skipped.update(passed_by)
+            console.note_labels(path, records)
+            return records
     records = find_images([path], include=include, exclude=exclude, stdin=sys.stdin, skipped=skipped)
     return [replace(record, label=None) for record in records] if unlabelled else records
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,16 @@ def embed_labelled(
     """
     from aigiscan.detector.table import table_from_rows
     from aigiscan.images.equalize import Equalization
+    from aigiscan.images.find import not_looked_at
     from aigiscan.images.labels import find_labelled
     from aigiscan.runner import run
     from aigiscan.text import printable
 
-    records = find_labelled(path)
+    skipped: Counter[str] = Counter()
+    records = find_labelled(path, skipped=skipped)
     if not quiet:
+        if passed_by := not_looked_at(skipped):
+            console.note(passed_by)
         console.note_labels(path, records)
     equalization = Equalization.parse(equalize) if equalize else None
     rows = run(

@@ -132,8 +132,8 @@ def raw_photograph(data: bytes) -> Iterator[Any]:
     try:
         with rawpy.imread(io.BytesIO(data)) as raw:
             yield raw
-    except rawpy.LibRawFileUnsupportedError:
-        raise UnsupportedError("camera raw file of an unknown kind; develop it to JPEG or TIFF") from None
+    except rawpy.LibRawError:
+        raise UnsupportedError("camera raw file of an unknown kind, or damaged; develop it to JPEG or TIFF") from None
 
 
 def develop(raw: Any) -> Image.Image:

@@ -316,7 +316,7 @@ def test_camera_raw_is_developed_or_named_and_its_thumbnail_never_judged(
     assert red > 2 * max(green, blue)  # the matrix of this camera does not keep the order of the other two
     assert "over the limit" in decode_bytes(tmp_path, data, "IMG_1.DNG", max_pixels=1000).error
     unknown = decode_bytes(tmp_path, FILES["TIFF"], "IMG_1.NEF")
-    assert unknown.error == "camera raw file of an unknown kind; develop it to JPEG or TIFF"
+    assert unknown.error == "camera raw file of an unknown kind, or damaged; develop it to JPEG or TIFF"
     assert decode_bytes(tmp_path, FILES["TIFF"], "IMG_1.tif").pixels is not None
 
 
