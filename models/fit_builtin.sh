@@ -8,7 +8,7 @@ data=$1
 stores=${2:-$(mktemp -d)}
 aigiscan embed "$data" -o "$stores/limit512.h5" --encoder lite+spam --precision fp32 --equalize limit:512,jpeg:80
 aigiscan embed "$data" -o "$stores/square224.h5" --encoder lite+spam --precision fp32 --equalize square:224,jpeg:75
-aigiscan fit "$stores/limit512.h5" "$stores/square224.h5" -o models/builtin --C 0.001 --seed 0 --name builtin \
+aigiscan fit "$stores/limit512.h5" --also "$stores/square224.h5" -o models/builtin --C 0.001 --seed 0 --name builtin \
   --grade "demonstration grade" \
   --description "a linear probe on lite+spam features; try it, then fit your own" \
   --limit "Misses more than half of the pictures of generators it has not seen at 5 % false alarms; see metrics.held_out." \

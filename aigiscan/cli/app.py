@@ -12,11 +12,13 @@ import typer
 
 from aigiscan import __version__
 from aigiscan.cli import console, detectors, stores
+from aigiscan.cli.calibrate import calibrate
 from aigiscan.cli.describe import Group, describe
 from aigiscan.cli.embed import embed
 from aigiscan.cli.evaluate import evaluate
 from aigiscan.cli.explain import explain
 from aigiscan.cli.fit import fit
+from aigiscan.cli.further import continue_, stack
 from aigiscan.cli.label_by_claims import label_by_claims
 from aigiscan.cli.process import exit_code, main, settle_stdout
 from aigiscan.cli.scan import scan
@@ -90,6 +92,9 @@ def _common(
 # One line per command; the order is the order of `--help`.
 app.command("scan")(scan)
 app.command("fit")(fit)
+app.command("calibrate")(calibrate)
+app.command("continue")(continue_)
+app.command("stack")(stack)
 app.command("embed")(embed)
 app.command("evaluate")(evaluate)
 app.command("explain")(explain)

@@ -61,7 +61,7 @@ def import_published(
         None, "--encoder", "-e", help="Encoder, if its weights lie elsewhere, e.g. ViT-L-14-quickgelu/FILE.safetensors."
     ),
 ) -> None:
-    """Make a detector of a published head. Its thresholds come from your photographs: `fit --calibrate-on`."""
+    """Make a detector of a published head. Its thresholds come from your photographs: `aigiscan calibrate`."""
     from aigiscan.detector.published import IMPORTERS
     from aigiscan.errors import InputError
 

@@ -90,3 +90,92 @@ Cache = Annotated[
         rich_help_panel=RUNNING,
     ),
 ]
+
+Encoder = Annotated[
+    str,
+    typer.Option(
+        "--encoder",
+        "-e",
+        metavar="NAME",
+        help="Encoder, e.g. lite+spam or ViT-L-14/openai. A store names its own.",
+        rich_help_panel=MODEL,
+    ),
+]
+Detectors = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Detector to write.")]
+Param = Annotated[
+    list[str],
+    typer.Option(
+        "--param",
+        "-p",
+        metavar="KEY=VALUE",
+        help="A parameter of the classifier (repeatable).",
+        rich_help_panel=MODEL,
+    ),
+]
+Weighting = Annotated[
+    str,
+    typer.Option(
+        "--weighting",
+        metavar="HOW",
+        help="source, class or none: how much each picture counts.",
+        rich_help_panel=MODEL,
+    ),
+]
+MaxFpr = Annotated[
+    float,
+    typer.Option(
+        "--max-fpr",
+        metavar="RATE",
+        help="At most this share of real photographs may be called ai.",
+        rich_help_panel=PROMISE,
+    ),
+]
+MaxMiss = Annotated[
+    float,
+    typer.Option(
+        "--max-miss",
+        metavar="RATE",
+        help="At most this share of fakes may be called real.",
+        rich_help_panel=PROMISE,
+    ),
+]
+MaybeMaxFpr = Annotated[
+    float | None,
+    typer.Option(
+        "--max-fpr",
+        metavar="RATE",
+        help="At most this share of real photographs may be called ai. Default: 0.01.",
+        rich_help_panel=PROMISE,
+    ),
+]
+MaybeMaxMiss = Annotated[
+    float | None,
+    typer.Option(
+        "--max-miss",
+        metavar="RATE",
+        help="At most this share of fakes may be called real. Default: 0.05.",
+        rich_help_panel=PROMISE,
+    ),
+]
+Folds = Annotated[
+    int,
+    typer.Option(
+        "--folds",
+        min=2,
+        metavar="NUMBER",
+        help="Folds that leave out whole generators and photo sources.",
+        rich_help_panel=PROMISE,
+    ),
+]
+CardName = Annotated[
+    str | None,
+    typer.Option(
+        "--name", metavar="TEXT", help="Name in the card. Default: the folder's name.", rich_help_panel=OUTPUT
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed", min=0, metavar="NUMBER", help="Seed of the folds and of the classifier.", rich_help_panel=RUNNING
+    ),
+]

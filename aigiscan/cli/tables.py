@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def embed_labelled(
-    path: str, encoder: Encoder, equalize: str, running: dict[str, Any], *, quiet: bool = False
+    path: str | Sequence[ImageRecord], encoder: Encoder, equalize: str, running: dict[str, Any], *, quiet: bool = False
 ) -> tuple[list[ImageRecord], list[FileFacts], FitTable]:
-    """Every readable labelled picture of a folder or manifest, embedded; the others are told and left out.
+    """Every readable labelled picture of a folder or manifest (or given), embedded; others are told and left out.
 
     running: ``batch_size`` and ``workers``. quiet: what was found and what cannot be read were told before.
     """
@@ -32,11 +33,11 @@ def embed_labelled(
     from aigiscan.text import printable
 
     skipped: Counter[str] = Counter()
-    records = find_labelled(path, skipped=skipped)
+    records = find_labelled(path, skipped=skipped) if isinstance(path, str) else list(path)
     if not quiet:
         if passed_by := not_looked_at(skipped):
             console.note(passed_by)
-        console.note_labels(path, records)
+        console.note_labels(path if isinstance(path, str) else "the folders given", records)
     equalization = Equalization.parse(equalize) if equalize else None
     rows = run(
         records, encoder, equalization=equalization, batch_size=running["batch_size"], workers=running["workers"]
@@ -52,15 +53,22 @@ def embed_labelled(
 
 
 def parse_params(given: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` options; values are read as YAML."""
+    """``KEY=VALUE`` options; values are read as YAML, numbers also as 1e-3 (which YAML 1.1 takes for a word)."""
     import yaml
 
     values = {}
     for item in given:
-        key, separator, value = item.partition("=")
+        key, separator, text = item.partition("=")
         if not separator:
             raise InputError(f"--param {item} is not KEY=VALUE")
-        values[key] = yaml.safe_load(value)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"--param {item} cannot be read: {' '.join(str(error).split())[:120]}") from error
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = float(value)
+        values[key] = value
     return values
 
 

@@ -169,6 +169,13 @@ def fit(
     )
 
 
+def check_rates(max_fpr: float, max_miss: float = 0.5) -> None:
+    """FitError for a rate outside (0, 1), before anything is embedded."""
+    for name, rate in (("max_fpr", max_fpr), ("max_miss", max_miss)):
+        if not 0.0 < rate < 1.0:
+            raise FitError(f"{name} must lie between 0 and 1, not {rate:g}")
+
+
 def check_tables(tables: Sequence[FitTable]) -> None:
     """Raise FitError in one line if nothing can be fitted on the tables, or they do not belong together."""
     first = tables[0]
@@ -195,15 +202,17 @@ def _problem(
     from aigiscan.classifiers import make_classifier
 
     table = tables[0]
+    unfitted = make_classifier(settings.classifier, **dict(settings.params))
+    if "random_state" in unfitted.get_params() and "random_state" not in settings.params:
+        unfitted.set_params(random_state=settings.seed)
     folds = _folds(table, settings, view, previous)
+    if unfitted.needs_groups:
+        folds = _folds_of_pairs(table, folds, settings)
     if isinstance(view, StackedView):  # of one equalisation: its bases were fitted under that
         matrix, view = view.out_of_fold(table, folds)
         matrices = [matrix]
     else:
         matrices = [view.transform(t.channels) for t in tables]
-    unfitted = make_classifier(settings.classifier, **dict(settings.params))
-    if "random_state" in unfitted.get_params() and "random_state" not in settings.params:
-        unfitted.set_params(random_state=settings.seed)
     target = np.where(table.label == 1, table.names, "real") if unfitted.multiclass else table.label
     return _Problem(table, settings, view, matrices, target, folds, unfitted, text_features, previous)
 
@@ -224,6 +233,22 @@ def _folds(table: FitTable, settings: FitSettings, view: FeatureView, previous: 
     folds = np.full(len(table), -1, dtype=np.intp)
     folds[~seen] = source_folds(fresh.label, fresh.sources, fresh.groups, n_folds=settings.folds, seed=settings.seed)
     return folds
+
+
+def _folds_of_pairs(table: FitTable, folds: np.ndarray, settings: FitSettings) -> np.ndarray:
+    """The folds, if each leaves pairs to learn from; else folds that leave out whole pairs, whatever their sources."""
+    from aigiscan.classifiers.folds import group_folds, train_test
+    from aigiscan.classifiers.pairs import pair_rows
+
+    def pairs(rows: np.ndarray) -> int:
+        groups = table.text["group"][rows].astype(str)
+        return len(np.unique(groups[pair_rows(table.label[rows], groups)[0]]))
+
+    if pairs(np.arange(len(table))) < 4:
+        raise FitError("pairs are photographs and fakes with the same `group`: give at least four, in a manifest")
+    if all(pairs(train) >= 2 for train, _ in train_test(folds, table.groups)):
+        return folds
+    return group_folds(table.label, table.groups, settings.folds, settings.seed)
 
 
 def chose_features(table: FitTable, view: FeatureView) -> np.ndarray:

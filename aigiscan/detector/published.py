@@ -32,7 +32,7 @@ UNIFD_EQUALIZATION = "crop:224"
 UNIFD_LIMITS = [
     "Its published threshold (probability 0.5, score 0) misses most fakes of newer generators: on a later benchmark "
     "the best threshold in hindsight was 0.005. Calibrate on your own photographs: "
-    "aigiscan fit --calibrate-on FOLDER unifd -o my-unifd",
+    "aigiscan calibrate unifd PHOTOS -o my-unifd",
     "Without calibration nothing is flagged: there are no photographs behind the thresholds, so every verdict is "
     "'uncertain' and p_ai is the published probability.",
     "The centre 224 pixels are judged at native resolution, as in the published code; the rest is not looked at.",

@@ -143,6 +143,46 @@ def table_from_store(store: EmbeddingStore, channels: Sequence[str] | None = Non
     )
 
 
+def concatenated(tables: Sequence[FitTable]) -> FitTable:
+    """Tables of different pictures as one; a picture that several hold counts once.
+
+    FitError unless all have one encoder, equalisation and set of channels.
+    """
+    first = tables[0]
+    for other in tables[1:]:
+        if other.encoder != first.encoder or set(other.channels) != set(first.channels):
+            raise FitError("the data sets hold features of different encoders; embed them with one")
+        if other.equalization != first.equalization:
+            raise FitError(
+                f"the data sets were equalised differently ({first.equalization or 'not'} and "
+                f"{other.equalization or 'not'}); the same pictures under a second equalisation are given with --also"
+            )
+    sizes = [table.small for table in tables]
+    joined = FitTable(
+        np.concatenate([table.label for table in tables]),
+        {name: np.concatenate([table.text[name] for table in tables]) for name in first.text},
+        {name: np.concatenate([table.channels[name] for table in tables]) for name in first.channels},
+        first.encoder,
+        first.equalization,
+        None if any(size is None for size in sizes) else np.concatenate([size for size in sizes if size is not None]),
+    )
+    digests = joined.text["sha256"].astype(str)
+    _, once = np.unique(np.where(digests == "", joined.text["path"].astype(str), digests), return_index=True)
+    return joined if len(once) == len(joined) else joined.select(np.sort(once))
+
+
+def aligned(table: FitTable, to: FitTable) -> FitTable:
+    """The rows of a table in the order of another one of the same pictures; FitError if some are missing."""
+    place = {sha: i for i, sha in enumerate(table.text["sha256"].tolist())}
+    missing = [sha for sha in to.text["sha256"].tolist() if sha not in place]
+    if missing:
+        raise FitError(
+            f"{len(missing)} of {len(to)} pictures are missing under equalisation {table.equalization or 'none'}: "
+            "every equalisation needs the same pictures"
+        )
+    return table.select(np.array([place[sha] for sha in to.text["sha256"].tolist()], dtype=np.intp))
+
+
 def encoder_entry(name: str, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """The card's ``encoder``: enough to make the encoder again and to compare it."""
     return {"name": name, "fingerprint": {k: v for k, v in fingerprint.items() if k != "equalization"}}

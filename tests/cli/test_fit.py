@@ -1,100 +1,140 @@
-"""``fit`` and ``detectors`` beyond the plain case, as a user types them."""
+"""``fit``, ``continue``, ``stack``, ``calibrate`` and ``detectors`` beyond the plain case, as a user types them."""
 
 from __future__ import annotations
 
 import csv
-import io
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from cli_calls import call
+from labelled_pictures import labelled, pictures
 
-
-def run(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", "aigiscan", *map(str, args)], capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
-    return done
-
-
-def photographs(folder: Path, seed: int, shift: float = 0.0, suffix: str = "jpg") -> Path:
-    """24 pictures of noise; ``shift`` makes them redder."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    for i in range(24):
-        pixels = rng.normal(110, 30, (20, 20, 3))
-        pixels[..., 0] += shift
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{i:02d}.{suffix}")
-    return folder
+from aigiscan.detector.detector import Detector
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two cameras and two generators of 24 pictures; generated ones are redder, in PNG, photographs are JPEG."""
-    root = tmp_path_factory.mktemp("data")
-    photographs(root / "cam1" / "0_real", 0)
-    photographs(root / "cam2" / "0_real", 1)
-    photographs(root / "gan" / "1_fake", 2, 25, "png")
-    photographs(root / "sd" / "1_fake", 3, 25, "png")
-    run("embed", root, "-o", root / "s.h5", "--encoder", "color:rgb")
-    return root / "s.h5"
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return labelled(tmp_path_factory.mktemp("data") / "labelled")
 
 
-def test_file_facts_that_tell_the_label_are_said_before_fitting(store: Path, tmp_path: Path) -> None:
-    done = run("fit", store.parent, "-o", tmp_path / "d", "--encoder", "color:rgb", "--max-fpr", 0.1)
+@pytest.fixture(scope="module")
+def store(data: Path) -> Path:
+    call("embed", data, "-o", data.parent / "s.h5", "-e", "color:rgb")
+    return data.parent / "s.h5"
+
+
+@pytest.fixture(scope="module")
+def fitted(store: Path) -> Path:
+    """Two detectors, ``a`` and ``b``, on the store."""
+    call("fit", store, "-o", store.parent / "a", "--max-fpr", 0.1, "--C", 0.1)
+    call("fit", store, "-o", store.parent / "b", "--max-fpr", 0.2, "-c", "residual")
+    return store.parent
+
+
+def card(folder: Path) -> dict:
+    return yaml.safe_load((folder / "card.yaml").read_text())
+
+
+def verdicts(detector: Path, folder: Path) -> list[str]:
+    return [v.verdict for v in Detector.load(detector).scan(folder)]
+
+
+def test_file_facts_that_tell_the_label_are_said_before_fitting(data: Path, tmp_path: Path) -> None:
+    done = call("fit", data, "-o", tmp_path / "d", "-e", "color:rgb", "--max-fpr", 0.1)
     assert "warning" in done.stderr and "--equalize" in done.stderr
-    again = run(
-        "fit", store.parent, "-o", tmp_path / "e", "--encoder", "color:rgb", "--max-fpr", 0.1,
-        "--equalize", "square:16,jpeg:75",
-    )  # fmt: skip
+    equalize = ["--equalize", "square:16,jpeg:75"]
+    again = call("fit", data, "-o", tmp_path / "e", "-e", "color:rgb", "--max-fpr", 0.1, *equalize)
     assert "--equalize" not in again.stderr
-    card = yaml.safe_load((tmp_path / "e" / "card.yaml").read_text())
-    assert card["equalization"] == "square:16,jpeg:75"
+    assert card(tmp_path / "e")["equalization"] == "square:16,jpeg:75"
 
 
-def test_stacking_and_continuing_and_own_photographs(store: Path, tmp_path: Path) -> None:
-    run("fit", store, "-o", tmp_path / "a", "--max-fpr", 0.1, "--C", 0.1)
-    run("fit", store, "-o", tmp_path / "b", "--max-fpr", 0.1, "-c", "residual")
-    run(
+def test_what_was_held_out_is_what_the_heading_says(fitted: Path, tmp_path: Path) -> None:
+    folders = [pictures(tmp_path / name, i, 25 * i) for i, name in enumerate(("photos", "generated"))]
+    done = call(
+        "fit", "--real", folders[0], "--fake", folders[1], "-o", tmp_path / "d", "-e", "color:rgb", "--max-fpr", 0.1
+    )
+    assert "other pictures of the same generators and photo sources" in done.stderr
+    assert "held-out" not in done.stderr
+    assert "fakes scored by fits without themselves" in card(tmp_path / "d")["metrics"]["held_out_note"]
+    assert card(fitted / "a")["metrics"]["held_out_note"].startswith("held-out generators and photo sources")
+
+
+def test_going_on_takes_new_pictures_and_says_what_was_forgotten(fitted: Path, store: Path, tmp_path: Path) -> None:
+    call("continue", fitted / "a", store, "-o", tmp_path / "x", refused="a has seen 96 of these 96 pictures")
+    new = labelled(tmp_path / "new", seed=10)
+    done = call("continue", fitted / "a", new, "-o", tmp_path / "c")
+    assert "What it forgot of its first training is not known" in done.stderr
+    made = card(tmp_path / "c")
+    assert made["thresholds"]["max_fpr"] == 0.1  # the promise of the first
+    assert any("not known" in line for line in made["limits"])
+    # the generators and cameras have the names of those of the first data set: they were not held out
+    assert made["metrics"]["held_out_note"].startswith("other pictures of the same")
+    told = call("continue", fitted / "a", new, "-o", tmp_path / "d", "--old", store)
+    assert "96 old pictures, before and after" in told.stderr
+    forgotten = card(tmp_path / "d")["training"]["forgotten"]
+    assert (forgotten["pictures"], forgotten["of_these_fitted_on"]) == (96, 96)
+    assert len(forgotten["figures"]["fakes called ai"]) == 2
+    assert verdicts(tmp_path / "c", pictures(tmp_path / "fresh", 90, 25.0, "png")).count("ai") > 12
+
+
+def test_stacking(fitted: Path, store: Path, tmp_path: Path) -> None:
+    call("stack", store, "--base", fitted / "a", "--base", fitted / "b", "-o", tmp_path / "s", "--max-fpr", 0.1)
+    assert card(tmp_path / "s")["view"]["kind"] == "stacked"
+    assert verdicts(tmp_path / "s", pictures(tmp_path / "fresh", 90, 25.0, "png")).count("ai") > 12
+    call("fit", store, "-o", tmp_path / "x", "-c", "stacking", refused="aigiscan stack")
+    call("stack", store, "--base", fitted / "a", "--base", fitted / "a", "-o", tmp_path / "x", refused="same name")
+
+
+def test_own_photographs(fitted: Path, data: Path, tmp_path: Path) -> None:
+    mine = pictures(tmp_path / "mine", 50)
+    call("calibrate", fitted / "a", data / "cam1", "-o", tmp_path / "x", refused="24 that the detector was fitted on")
+    call("calibrate", fitted / "a", mine, "-o", tmp_path / "x", "--max-fpr", 0.01, refused="give at least 99")
+    done = call("calibrate", fitted / "a", mine, "-o", tmp_path / "own")
+    assert "of your 24 photographs the old threshold flagged" in done.stderr and "inf" not in done.stderr
+    made = card(tmp_path / "own")["thresholds"]
+    assert (made["max_fpr"], made["calibrated_on"]["photographs"]) == (0.1, 24)
+    call("calibrate", "builtin", mine, refused="give -o FOLDER")
+
+
+def test_spellings_of_before_work_and_name_the_new_ones(fitted: Path, store: Path, tmp_path: Path) -> None:
+    mine, new = pictures(tmp_path / "mine", 51), labelled(tmp_path / "new", seed=30)
+    done = call("fit", "--calibrate-on", mine, fitted / "a", "-o", tmp_path / "own")
+    assert f"aigiscan calibrate {fitted / 'a'} {mine} -o" in done.stderr
+    done = call("fit", new, "--from", fitted / "a", "-o", tmp_path / "c")
+    assert f"aigiscan continue {fitted / 'a'} {new} -o" in done.stderr
+    bases = ["--base", fitted / "a", "--base", fitted / "b"]
+    done = call("fit", store, "-c", "stacking", *bases, "-o", tmp_path / "s", "--max-fpr", 0.1)
+    assert f"aigiscan stack {store} --base" in done.stderr
+    assert {p.name for p in tmp_path.iterdir() if (p / "card.yaml").exists()} == {"own", "c", "s"}
+
+
+def test_stores_of_different_pictures_and_of_other_equalisations(data: Path, store: Path, tmp_path: Path) -> None:
+    new = labelled(tmp_path / "new", seed=20)
+    call("embed", new, "-o", tmp_path / "n.h5", "-e", "color:rgb")
+    call("embed", data, "-o", tmp_path / "t.h5", "-e", "color:rgb", "--equalize", "square:12")
+    call("fit", store, tmp_path / "n.h5", store, "-o", tmp_path / "both", "--max-fpr", 0.1)
+    assert card(tmp_path / "both")["training"]["images"] == 192  # a picture counts once
+    call("fit", store, "--also", tmp_path / "t.h5", "-o", tmp_path / "two", "--max-fpr", 0.1)
+    made = card(tmp_path / "two")
+    assert made["training"]["equalizations"] == ["", "square:12"]
+    assert (made["training"]["images"], made["thresholds"]["real_images"]) == (96, 48)
+    call(
         "fit",
-        store,
+        tmp_path / "n.h5",
+        "--also",
+        tmp_path / "t.h5",
         "-o",
-        tmp_path / "s",
-        "--max-fpr",
-        0.1,
-        "-c",
-        "stacking",
-        "--base",
-        tmp_path / "a",
-        "--base",
-        tmp_path / "b",
+        tmp_path / "x",
+        refused="96 of 96 pictures are missing",
     )
-    again = run("fit", store, "-o", tmp_path / "c", "--max-fpr", 0.1, "--from", tmp_path / "a", code=2)
-    assert "has seen 96 of these 96 pictures" in again.stderr
-    for i, source in enumerate(("cam1", "cam2", "gan", "sd")):
-        photographs(tmp_path / "new" / source / ("0_real", "1_fake")[i // 2], 10 + i, 25 * (i // 2))
-    run("fit", tmp_path / "new", "-o", tmp_path / "c", "--max-fpr", 0.1, "--from", tmp_path / "a")
-    seen = run("fit", "--calibrate-on", store.parent / "cam1", tmp_path / "a", "-o", tmp_path / "x", code=2)
-    assert "24 that the detector was fitted on" in seen.stderr
-    mine = photographs(tmp_path / "mine", seed=5)
-    done = run("fit", "--calibrate-on", mine, tmp_path / "a", "-o", tmp_path / "own")
-    assert "of your 24 photographs the old threshold flagged" in done.stderr
-    for name in ("a", "s", "c", "own"):
-        rows = list(csv.DictReader(io.StringIO(run("scan", store.parent / "gan", "-d", tmp_path / name).stdout)))
-        assert sum(row["verdict"] == "ai" for row in rows) > 12, name
-    assert (
-        yaml.safe_load((tmp_path / "own" / "card.yaml").read_text())["thresholds"]["calibrated_on"]["photographs"] == 24
-    )
-    wrong = run("fit", store, "-o", tmp_path / "x", "-c", "stacking", code=2)
-    assert "--base" in wrong.stderr
+    call("fit", store, "--also", tmp_path / "n.h5", "-o", tmp_path / "x", refused="given beside the first")
 
 
 def test_multiclass_reports_the_generator(store: Path, tmp_path: Path) -> None:
-    run("fit", store, "-o", tmp_path / "m", "-c", "multiclass-svm", "--max-fpr", 0.1)
-    rows = list(csv.DictReader(io.StringIO(run("scan", store, "-d", tmp_path / "m").stdout)))
+    call("fit", store, "-o", tmp_path / "m", "-c", "multiclass-svm", "--max-fpr", 0.1)
+    call("scan", store, "-d", tmp_path / "m", "-o", tmp_path / "r.csv")
+    rows = list(csv.DictReader((tmp_path / "r.csv").open()))
     named = {row["generator"] for row in rows if row["verdict"] == "ai"}
     assert named and named <= {"gan", "sd", "real"}
     assert all(row["generator"] == "" for row in rows if row["verdict"] != "ai")
@@ -106,23 +146,42 @@ def test_multiclass_reports_the_generator(store: Path, tmp_path: Path) -> None:
         (["-c", "oracle"], "oracle"),
         (["-p", "k"], "KEY=VALUE"),
         (["-p", "depth=3"], "no parameter"),
+        (["-p", "C=[1,2"], "C=[1,2 cannot be read"),
+        (["-p", "C=[1,2]"], "C of logistic must be a number, not [1, 2]"),
+        (["-p", "solver=foo"], "solver"),
+        (["-p", "C=-1"], "'C' parameter"),
+        (["--C", "0"], "'C' parameter"),
+        (["-c", "knn", "-p", "k=0"], "knn"),
+        (["-c", "knn", "-p", "k=2.5"], "k of knn must be a whole number"),
+        (["-c", "tip-adapter", "-p", "prompts_real=a photo"], "must be a list of texts"),
+        (["--max-fpr", "0"], "max_fpr must lie between 0 and 1"),
+        (["--max-miss", "1"], "max_miss must lie between 0 and 1"),
         (["--grid", "mine"], "paper"),
         (["--features", "toes"], "toes"),
         (["--features", "components:nothing.yaml"], "nothing.yaml"),
         (["--equalize", "square:16"], "embed --equalize"),
         (["-c", "zero-shot"], "text"),
+        (["--real", "."], "--fake PATH"),
     ],
 )
 def test_wrong_options_are_one_line(args: list[str], message: str, store: Path, tmp_path: Path) -> None:
-    done = run("fit", store, "-o", tmp_path / "d", *args, code=2)
-    assert message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
-    assert not (tmp_path / "d").exists()
+    done = call("fit", store, "-o", tmp_path / "d", *args, refused=message)
+    assert "Traceback" not in done.stderr and not (tmp_path / "d").exists()
+
+
+def test_parameters_are_refused_before_anything_is_opened(tmp_path: Path) -> None:
+    call("fit", tmp_path / "nowhere", "-o", tmp_path / "d", "-p", "solver=foo", refused="solver")
+
+
+def test_a_number_with_an_exponent_is_one(store: Path, tmp_path: Path) -> None:
+    call("fit", store, "-o", tmp_path / "d", "-p", "C=1e-3", "--max-fpr", 0.1)
+    assert card(tmp_path / "d")["classifier"]["params"]["C"] == 0.001
 
 
 def test_detectors_list_show_and_classifiers() -> None:
-    assert "builtin\tlite+spam\tdemonstration grade" in run("detectors", "list").stdout
-    card = yaml.safe_load(run("detectors", "show", "builtin").stdout)
+    assert "builtin\tlite+spam\tdemonstration grade" in call("detectors", "list").stdout
+    card = yaml.safe_load(call("detectors", "show", "builtin").stdout)
     assert card["grade"] == "demonstration grade" and card["metrics"]["held_out"]
-    names = [line.split("\t")[0] for line in run("detectors", "classifiers").stdout.splitlines()]
+    names = [line.split("\t")[0] for line in call("detectors", "classifiers").stdout.splitlines()]
     assert {"logistic", "residual", "svm", "knn", "mlp", "zero-shot", "tip-adapter", "stacking"} <= set(names)
-    assert "nothing" in run("detectors", "show", "nothing", code=2).stderr
+    call("detectors", "show", "nothing", refused="nothing")

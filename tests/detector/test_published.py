@@ -94,7 +94,7 @@ def test_shipped_card_names_the_published_file() -> None:
     assert card.published["sha256"] == "477100745713bcc957beb2b40859536859b6483fd6301b3b9293151b194c7847"
     assert "UniversalFakeDetect/76a0e3e" in card.published["url"]
     assert card.encoder["name"] == UNIFD_ENCODER and card.equalization == "crop:224"
-    assert any("--calibrate-on" in limit for limit in card.limits)
+    assert any("aigiscan calibrate" in limit for limit in card.limits)
 
 
 def test_fetches_once_verifies_and_keeps(
