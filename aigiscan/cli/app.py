@@ -11,9 +11,10 @@ from typing import Any
 import typer
 
 from aigiscan import __version__
-from aigiscan.cli import console, detectors, stores
+from aigiscan.cli import config, console, detectors, stores
 from aigiscan.cli.calibrate import calibrate
 from aigiscan.cli.describe import Group, describe
+from aigiscan.cli.doctor import doctor
 from aigiscan.cli.embed import embed
 from aigiscan.cli.evaluate import evaluate
 from aigiscan.cli.explain import explain
@@ -75,6 +76,7 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def _common(
+    ctx: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
     debug: bool = typer.Option(False, "--debug", help="Show a traceback instead of one line."),
     verbose: int = typer.Option(
@@ -87,6 +89,10 @@ def _common(
     ),
 ) -> None:
     console.set_verbosity(verbose)
+    if ctx.invoked_subcommand != "doctor":  # which is to say what is wrong with them
+        files = config.config_files()
+        if files:
+            ctx.default_map = config.defaults(files, ctx.command.commands)  # type: ignore[attr-defined]
 
 
 # One line per command; the order is the order of `--help`.
@@ -101,6 +107,7 @@ app.command("explain")(explain)
 app.command("select-features", cls=PairCommand)(select_features)
 app.command("select-heads")(select_heads)
 app.command("label-by-claims")(label_by_claims)
+app.command("doctor")(doctor)
 app.add_typer(stores.app, name="stores")
 app.add_typer(detectors.app, name="detectors")
 describe(app)

@@ -25,8 +25,8 @@ _GROUPS = {
     MODEL: "detector encoder heads pooling projection normalize equalize precision classifier features param C "
     "intercept standardize grid base from_ weighting folds name grade description limit score max_steps strategy among",
     PROMISE: "max_fpr max_miss fdr prior calibrate_on",
-    OUTPUT: "output top k plot as_json gallery transfer held_out audit robustness quality_matrix geometry spectra "
-    "spectra_size min_images max_images draws",
+    OUTPUT: "output channel top k plot as_json gallery transfer held_out audit robustness quality_matrix geometry "
+    "spectra spectra_size min_images max_images draws",
     RUNNING: "resume prune yes cache restart batch_size workers jobs device seed backend scheduler",
 }
 _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split()}

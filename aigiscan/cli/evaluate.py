@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import typer
 
 from aigiscan.cli import console
@@ -182,6 +181,8 @@ def _audit(report: EvaluationReport, given: Inputs, seed: int) -> None:
 def _held_out(
     report: EvaluationReport, entries: list[Entry], *, folds: int, max_fpr: float, draws: int, seed: int, gallery: int
 ) -> None:
+    import numpy as np
+
     from aigiscan.classifiers.folds import left_out
     from aigiscan.cli import evaluate_views as views
     from aigiscan.evaluation.heldout import held_out_figures
