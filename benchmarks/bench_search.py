@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from aigiscan.search.features import search_pairs
 from aigiscan.search.greedy import GreedySearch, SearchOptions
-from aigiscan.search.heads import HeadData, search_heads
+from aigiscan.search.parts import PartData, search_parts
 from aigiscan.search.problem import Problem
 
 C = 1.0
@@ -173,11 +173,11 @@ def heads() -> None:
     T = rng.normal(size=(384, 600, 64)).astype(np.float32)
     X[:, y] += 0.1
     T[:, z] += 0.1
-    data = HeadData(names, X, y, T, z)
+    data = PartData(names, X, y, T, z)
     print("\n### select-heads, 24 × 16 heads of 64 numbers, 1,400 rows to fit\n")
     print("| strategy | seconds |\n|---|---|")
-    print(f"| top 3 | {seconds(lambda: search_heads(data, SearchOptions(C=C), top=3)):.1f} |")
-    forward = seconds(lambda: search_heads(data, SearchOptions(C=C), top=3, strategy="forward", among=50, jobs=2))
+    print(f"| top 3 | {seconds(lambda: search_parts(data, SearchOptions(C=C), top=3)):.1f} |")
+    forward = seconds(lambda: search_parts(data, SearchOptions(C=C), top=3, strategy="forward", among=50, jobs=2))
     print(f"| forward 3 among the best 50, 2 processes | {forward:.1f} |")
 
 

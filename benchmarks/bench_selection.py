@@ -23,8 +23,9 @@ from scipy.stats import spearmanr
 from aigiscan.evaluation.metrics import auc
 from aigiscan.search.features import pair_problems, search_pairs
 from aigiscan.search.greedy import SearchOptions
-from aigiscan.search.heads import head_data, score_grid, search_heads, store_factors
+from aigiscan.search.heads import head_data, store_factors
 from aigiscan.search.logistic import fit_logistic
+from aigiscan.search.parts import score_grid, search_parts
 from aigiscan.search.split import SearchRows, search_rows
 from aigiscan.store import EmbeddingStore
 
@@ -74,7 +75,7 @@ def main() -> None:
         searches = []
         for seed in SEEDS:
             data = head_data(store, *pair, factors, seed=seed)
-            searches.append(search_heads(data, SearchOptions(score="auc"), top=TOP))
+            searches.append(search_parts(data, SearchOptions(score="auc"), top=TOP))
         grids = [score_grid(found.ranking, factors.shape[:2]).ravel() for found in searches]
         found = search_pairs([pair_problems(store, pair, standardize=True)], SearchOptions(C=0.1), jobs=2)[0]
         rows = search_rows(store, pair)

@@ -24,7 +24,7 @@ from aigiscan.cli.label_by_claims import label_by_claims
 from aigiscan.cli.process import exit_code, main, settle_stdout
 from aigiscan.cli.scan import scan
 from aigiscan.cli.select_features import PairCommand, select_features
-from aigiscan.cli.select_heads import select_heads
+from aigiscan.cli.select_parts import select_heads, select_layers
 from aigiscan.errors import AigiscanError
 from aigiscan.files import reason
 
@@ -106,6 +106,7 @@ app.command("evaluate")(evaluate)
 app.command("explain")(explain)
 app.command("select-features", cls=PairCommand)(select_features)
 app.command("select-heads")(select_heads)
+app.command("select-layers")(select_layers)
 app.command("label-by-claims")(label_by_claims)
 app.command("doctor")(doctor)
 app.add_typer(stores.app, name="stores")

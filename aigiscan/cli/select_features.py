@@ -42,7 +42,7 @@ def select_features(
         ..., "--output", "-o", help="Selection to write (YAML). With several pairs -A-B is added to its name."
     ),
     C: float = typer.Option(1.0, "--C", help="Inverse strength of the L2 penalty."),
-    score: str = typer.Option("accuracy", "--score", help="What counts: accuracy (at 0), auc or ap."),
+    score: str = typer.Option("accuracy", "--score", help="What counts: accuracy (balanced, at 0), auc or ap."),
     intercept: bool = typer.Option(
         False, "--intercept/--no-intercept", help="Fit a bias term; it has no penalty and is never removed."
     ),
@@ -79,8 +79,7 @@ def select_features(
     with EmbeddingStore(store) as opened:
         problems = [pair_problems(opened, names, seed=seed, standardize=standardize) for names in pairs]
         for forth, _ in problems:
-            sides = f"{len(forth.y)} rows to fit, {len(forth.z)} to score"
-            console.note(f"{forth.train} and {forth.test}: {len(forth.columns)} components, {sides}")
+            console.note(f"{forth.train} and {forth.test}: {len(forth.columns)} components")
         if restart:
             remove_journals(problems, options, output)
         at_a_time = jobs or os.cpu_count() or 1
@@ -97,6 +96,15 @@ def select_features(
 
         plot_curves(found, score, plot)
         console.note(f"wrote {plot}")
+
+
+def warn_of_chance(score: float, chance: float, way: str, tries: str) -> None:
+    """Say where a choice is no better than one among features that know nothing."""
+    if score <= chance:
+        console.warn(
+            f"{way}: {score:.3f} is no more than {tries} would reach by chance ({chance:.3f}): this choice says "
+            "nothing; take more pictures of both classes, or other generators"
+        )
 
 
 def check_backend(backend: str, scheduler: str) -> None:
@@ -120,9 +128,12 @@ def _named(output: Path, pair: tuple[str, str]) -> str:
 
 
 def _report(direction: DirectionResult) -> None:
-    best = max([direction.baseline, *direction.scores])
+    way = f"{direction.train} → {direction.test}"
+    train, test = direction.rows["train"], direction.rows["test"]
     console.note(
-        f"{direction.train} → {direction.test}: {direction.baseline:.4f} with all, {best:.4f} after "
+        f"{way}: fitted on {train['real']} photographs and {train['fake']} fakes, scored on {test['real']} and "
+        f"{test['fake']}; {direction.baseline:.4f} with all, {direction.best_score:.4f} after "
         f"{direction.best_step} of {len(direction.removed)} removals; {direction.counters['proper_solves']} of "
         f"{direction.counters['candidates']} candidates needed a solve of their own"
     )
+    warn_of_chance(direction.best_score, direction.chance, way, "the best of so many candidates")

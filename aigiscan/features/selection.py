@@ -20,21 +20,20 @@ from aigiscan.errors import InputError
 from aigiscan.files import reason, write_file
 
 FORMAT = 1
-COMPONENTS, HEADS = "components", "heads"
+COMPONENTS, HEADS, LAYERS = "components", "heads", "layers"
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What a search kept.
 
-    kind: components or heads. columns: kept columns of the embedding, ascending (components). heads: kept (layer,
-    head) pairs, best first (heads). fingerprint: of the encoder. generators: whose fakes the search saw; an evaluation
+    kind: components, heads or layers. kept: columns of the embedding, ascending, (layer, head) pairs or layers, best
+    first. fingerprint: of the encoder. generators: whose fakes the search saw; an evaluation
     that is to mean something leaves them out. path: the file it came from.
     """
 
     kind: str
-    columns: tuple[int, ...]
-    heads: tuple[tuple[int, int], ...]
+    kept: tuple
     fingerprint: Mapping[str, Any]
     generators: tuple[str, ...]
     path: Path
@@ -56,14 +55,21 @@ def load_selection(path: str | Path) -> Selection:
         fingerprint = dict(content["encoder"])
         if kind == COMPONENTS:
             columns = tuple(sorted({column_number(name) for name in content["kept"]}))
-            return Selection(kind, columns, (), fingerprint, tuple(map(str, content["pair"])), path)
-        if kind == HEADS:
-            heads = tuple((int(layer), int(head)) for layer, head in content["kept"])
+            return Selection(kind, columns, fingerprint, tuple(map(str, content["pair"])), path)
+        if kind in (HEADS, LAYERS):
+            read = _pair if kind == HEADS else int
             generators = (str(content["train"]), str(content["validate"]))
-            return Selection(kind, (), heads, fingerprint, generators, path)
+            return Selection(kind, tuple(read(part) for part in content["kept"]), fingerprint, generators, path)
     except (KeyError, TypeError, ValueError, IndexError):
-        raise InputError(f"{path} is not a selection written by select-features or select-heads") from None
+        raise InputError(
+            f"{path} is not a selection written by select-features, select-heads or select-layers"
+        ) from None
     raise InputError(f"{path} holds a selection of {kind!r}, which this version of aigiscan does not know")
+
+
+def _pair(part: Any) -> tuple[int, int]:
+    layer, head = part
+    return int(layer), int(head)
 
 
 def selection_for(kind: str, path: str | Path, fingerprint: Mapping[str, Any]) -> Selection:

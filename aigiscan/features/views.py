@@ -48,7 +48,7 @@ class ComponentsView(FeatureView):
     @classmethod
     def from_name(cls, argument: str, fingerprint: Mapping[str, Any]) -> Self:  # noqa: D102
         selection = selection_for(cls.kind, argument, fingerprint)
-        return cls(selection.columns, selection.generators)
+        return cls(selection.kept, selection.generators)
 
     @classmethod
     def from_saved(cls, params: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:  # noqa: D102
@@ -93,7 +93,7 @@ class HeadsView(FeatureView):
     def from_name(cls, argument: str, fingerprint: Mapping[str, Any]) -> Self:  # noqa: D102
         selection = selection_for(cls.kind, argument, fingerprint)
         factors = head_factors(fingerprint)
-        return cls(selection.heads, np.stack([factors[pair] for pair in selection.heads]), selection.generators)
+        return cls(selection.kept, np.stack([factors[pair] for pair in selection.kept]), selection.generators)
 
     @classmethod
     def from_saved(cls, params: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:  # noqa: D102

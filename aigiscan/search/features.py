@@ -16,7 +16,8 @@ from aigiscan.features.selection import COMPONENTS, FORMAT, column_names, versio
 from aigiscan.search.cluster import run_jobs
 from aigiscan.search.greedy import GreedySearch, Removal, SearchOptions
 from aigiscan.search.journal import Journal
-from aigiscan.search.problem import Problem
+from aigiscan.search.problem import Problem, counts
+from aigiscan.search.scores import by_chance
 from aigiscan.search.split import search_rows
 from aigiscan.store import EmbeddingStore
 
@@ -25,18 +26,25 @@ from aigiscan.store import EmbeddingStore
 class DirectionResult:
     """One direction: columns in the order of removal, the score after each, the score with all (``baseline``).
 
-    best_step: number of removals with the best score (0: none), the first of equals. counters: what the search did.
+    rows: photographs and fakes of both sides. best_step: number of removals with the best score (0: none), the first of
+    equals. chance: what the best of so many candidates is likely to reach where the features know nothing. counters:
+    what the search did.
     """
 
     train: str
     test: str
-    n_train: int
-    n_test: int
+    rows: dict[str, dict[str, int]]
     removed: tuple[int, ...]
     scores: tuple[float, ...]
     baseline: float
     best_step: int
+    chance: float
     counters: dict[str, Any] = field(compare=False)
+
+    @property
+    def best_score(self) -> float:
+        """The score at the cut."""
+        return max([self.baseline, *self.scores])
 
     def kept(self, width: int) -> np.ndarray:
         """Columns left at the best score, ascending."""
@@ -151,20 +159,24 @@ def search_direction(job: DirectionJob) -> DirectionResult:
         removals.append(removal)
         if journal:
             journal.add(len(removals), removal)
-    return _result(problem, baseline, removals, asdict(search.counters))
+    return _result(problem, options, baseline, removals, asdict(search.counters))
 
 
-def _result(problem: Problem, baseline: float, removals: list[Removal], counters: dict[str, Any]) -> DirectionResult:
+def _result(
+    problem: Problem, options: SearchOptions, baseline: float, removals: list[Removal], counters: dict[str, Any]
+) -> DirectionResult:
+    width, steps = len(problem.columns), len(removals)
+    candidates = 1 + steps * width - steps * (steps - 1) // 2
     curve = [baseline, *(removal.score for removal in removals)]
     return DirectionResult(
         train=problem.train,
         test=problem.test,
-        n_train=len(problem.y),
-        n_test=len(problem.z),
+        rows={"train": counts(problem.y), "test": counts(problem.z)},
         removed=tuple(removal.column for removal in removals),
         scores=tuple(curve[1:]),
         baseline=baseline,
         best_step=int(np.argmax(curve)),
+        chance=by_chance(options.score, problem.z, candidates),
         counters=counters,
     )
 
@@ -187,11 +199,11 @@ def as_yaml(store: EmbeddingStore, found: PairResult, options: SearchOptions, se
             {
                 "train": direction.train,
                 "test": direction.test,
-                "n_train": direction.n_train,
-                "n_test": direction.n_test,
+                "rows": direction.rows,
                 "baseline": direction.baseline,
                 "best_step": direction.best_step,
-                "best_score": max([direction.baseline, *direction.scores]),
+                "best_score": direction.best_score,
+                "chance": direction.chance,
                 "removed": [names[i] for i in direction.removed],
                 "scores": [float(score) for score in direction.scores],
                 "counters": direction.counters,

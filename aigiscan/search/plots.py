@@ -34,7 +34,7 @@ def plot_curves(results: Sequence[PairResult], score: str, path: Path) -> None:
     _save(figure, path)
 
 
-def plot_heads(grid: np.ndarray, kept: Sequence[tuple[int, int]], title: str, score: str, path: Path) -> None:
+def plot_heads(grid: np.ndarray, kept: Sequence[tuple[int, ...]], title: str, score: str, path: Path) -> None:
     """Layer × head heat map of the scores of single heads; the kept ones are framed. grid: (layers, heads)."""
     from matplotlib.figure import Figure
 
@@ -50,6 +50,20 @@ def plot_heads(grid: np.ndarray, kept: Sequence[tuple[int, int]], title: str, sc
     axes.set_ylabel("layer")
     axes.set_title(title, fontsize=10)
     figure.colorbar(drawn, ax=axes, label=score)
+    _save(figure, path)
+
+
+def plot_layers(scores: np.ndarray, kept: Sequence[int], title: str, score: str, path: Path) -> None:
+    """Score of single layers over depth; the kept ones are marked. scores: (layers,)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(range(len(scores)), scores, marker="o", markersize=4)
+    axes.plot(list(kept), scores[list(kept)], "s", markersize=9, markerfacecolor="none", markeredgecolor="red")
+    axes.set_xlabel("layer")
+    axes.set_ylabel(score)
+    axes.set_title(title, fontsize=10)
     _save(figure, path)
 
 

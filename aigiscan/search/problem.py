@@ -28,14 +28,9 @@ class Problem:
 
     def __post_init__(self) -> None:
         for side, matrix, labels in (("training", self.X, self.y), ("test", self.T, self.z)):
-            fakes, rows = int(np.sum(labels)), len(labels)
-            if fakes in (0, rows):
-                raise FitError(
-                    f"{self.train or 'pair'} to {self.test or 'pair'}: the {side} side has {fakes} fake and "
-                    f"{rows - fakes} real rows; both are needed"
-                )
-            if matrix.shape != (rows, len(self.columns)):
-                raise FitError(f"{side} matrix is {matrix.shape}, expected {(rows, len(self.columns))}")
+            check_classes(f"{self.train or 'pair'} to {self.test or 'pair'}: the {side}", labels)
+            if matrix.shape != (len(labels), len(self.columns)):
+                raise FitError(f"{side} matrix is {matrix.shape}, expected {(len(labels), len(self.columns))}")
             if not np.isfinite(matrix).all():
                 raise FitError(f"{self.train} to {self.test}: the {side} features hold NaN or infinite values")
 
@@ -46,3 +41,16 @@ class Problem:
             digest.update(str((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+
+def counts(fake: np.ndarray) -> dict[str, int]:
+    """How many photographs and fakes there are."""
+    fakes = int(np.count_nonzero(fake))
+    return {"real": len(fake) - fakes, "fake": fakes}
+
+
+def check_classes(side: str, fake: np.ndarray) -> None:
+    """FitError unless there are rows of both classes."""
+    found = counts(fake)
+    if not all(found.values()):
+        raise FitError(f"{side} side has {found['fake']} fake and {found['real']} real rows; both are needed")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.special import ndtri
 
 #: Scores nearer than this are equal: the tie goes to the smaller log loss.
 SCORE_TIE = 1e-12
@@ -71,6 +72,20 @@ def average_precision(margins: np.ndarray, fake: np.ndarray) -> np.ndarray:
 
 
 SCORES: dict[str, Score] = {"accuracy": accuracy, "auc": auc, "ap": average_precision}
+
+
+def by_chance(name: str, fake: np.ndarray, tries: int = 1) -> float:
+    """What the best of ``tries`` scores is likely to reach where the features know nothing of the labels.
+
+    The level of one such score, and the expected maximum of that many normal draws (Blom 1958) of its standard
+    deviations more. Of average precision the level alone: the share of fakes.
+    """
+    fakes = int(np.count_nonzero(fake))
+    reals = len(fake) - fakes
+    if name == "ap":
+        return fakes / len(fake)
+    variance = (1 / fakes + 1 / reals) / 16 if name == "accuracy" else (len(fake) + 1) / (12 * fakes * reals)
+    return min(1.0, 0.5 + float(ndtri((tries - 0.375) / (tries + 0.25)) * np.sqrt(variance)))
 
 
 def log_loss(margins: np.ndarray, fake: np.ndarray) -> np.ndarray:

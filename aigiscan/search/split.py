@@ -18,9 +18,8 @@ TRAIN_SHARE = 0.7
 class SearchRows:
     """Rows of a store by their part in a search.
 
-    real (n,) bool: photographs, i.e. labelled so, or unlabelled rows without a generator. generator (n,): of the
-    others. train, test (n,) bool. from_manifest: whether the split is the manifest's. without_split: rows left out
-    because the manifest gives a split to others but not to them.
+    real (n,) bool: rows labelled real. generator (n,): of the others. train, test (n,) bool. from_manifest: whether the
+    split is the manifest's. without_split: rows left out because the manifest gives a split to others but not to them.
     """
 
     real: np.ndarray
@@ -42,12 +41,19 @@ def search_rows(store: EmbeddingStore, generators: Sequence[str], seed: int = 0)
 
     The split is the manifest's where it has one: ``train`` fits, ``test`` scores, anything else is left out. Else whole
     groups are assigned 7:3 by ``seed``, over the whole store at once, so that a photograph is on the same side whatever
-    the pair. InputError for a generator that the store does not have.
+    the pair. InputError for a generator that the store does not have, and for rows that would be used without a label:
+    whoever does not know what they are must not have them taken for photographs.
     """
     rows = store.rows
     generator = np.asarray(rows.generator, dtype=object).astype(str)
     label = np.asarray(rows.label)
-    real = (label == 0) | ((label < 0) & (generator == ""))
+    real = label == 0
+    unlabelled = int(np.sum((label < 0) & ((generator == "") | np.isin(generator, list(generators)))))
+    if unlabelled:
+        raise InputError(
+            f"{store.path}: {unlabelled} of {len(label)} rows have no label; say which of them are photographs "
+            "(a manifest with a column label, or folders real/ and fake/), or leave them out"
+        )
     known = sorted({g for g in generator[~real].tolist() if g})
     for name in generators:
         if name not in known:
@@ -55,7 +61,7 @@ def search_rows(store: EmbeddingStore, generators: Sequence[str], seed: int = 0)
                 f"{store.path} has no generator '{name}'; it has: {', '.join(known) or 'none (label the images)'}"
             )
     if not real.any():
-        raise InputError(f"{store.path} has no photographs: rows labelled real, or without label and generator")
+        raise InputError(f"{store.path} has no photographs: rows labelled real")
     split = np.asarray(rows.split, dtype=object).astype(str)
     used = real | np.isin(generator, list(generators))
     if (split[used] != "").any():

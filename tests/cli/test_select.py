@@ -208,3 +208,28 @@ def test_select_heads(tmp_path):
     assert ([first["layer"], first["head"]], first["score"]) == (list(PLANTED_HEAD), 1.0)
     assert len(content["ranking"]) == 12
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_choice_on_noise_is_called_one(tmp_path):
+    """36 photographs and 7 fakes of each generator: "always real" was a score of 0.837, and five heads "reached" it."""
+    rng = np.random.default_rng(1)
+    n = 36 + 14
+    names = ["" if i < 36 else "ab"[i % 2] for i in range(n)]
+    label = [int(bool(g)) for g in names]
+    encoder = create_encoder(write_planted_clip(tmp_path / "clip"), EncoderOptions(heads=True, **FP32))
+    channels = encoder.encode([encoder.prepare(coloured(rng, "green")) for _ in range(n)])
+    store = write_store(tmp_path / "s.h5", channels, label, names, fingerprint=encoder.fingerprint())
+    output = tmp_path / "h.yaml"
+    done = call("select-heads", store, "--train", "a", "--validate", "b", "--tune", "-o", output)
+    content = yaml.safe_load(output.read_text())
+    assert content["rows"] == {"train": {"real": 25, "fake": 5}, "validate": {"real": 11, "fake": 2}}
+    assert "to fit: 25 photographs, 5 of a" in done.stderr
+    assert content["tuned"] is True
+    assert content["kept_score"] <= content["chance"]
+    assert "would reach by chance" in " ".join(done.stderr.split())
+    X = rng.normal(size=(n, 4)).astype(np.float32)
+    store = write_store(tmp_path / "e.h5", {"embedding": X}, label, names)
+    done = call("select-features", store, "--pair", "a", "b", "-j", 1, "-o", output)
+    assert "25 photographs and 5 fakes" in " ".join(done.stderr.split())
+    assert "would reach by chance" in " ".join(done.stderr.split())
+    assert yaml.safe_load(output.read_text())["directions"][0]["rows"]["test"] == {"real": 11, "fake": 2}

@@ -13,8 +13,9 @@ from aigiscan.errors import FitError, InputError, StoreError
 from aigiscan.features import parse_view
 from aigiscan.features.selection import load_selection, write_yaml
 from aigiscan.search.greedy import SearchOptions
-from aigiscan.search.heads import HeadData, as_yaml, head_data, score_grid, search_heads, store_factors
+from aigiscan.search.heads import head_data, store_factors
 from aigiscan.search.logistic import fit_logistic
+from aigiscan.search.parts import PartData, as_yaml, score_grid, search_parts
 from aigiscan.store import EmbeddingStore
 
 
@@ -37,7 +38,7 @@ def store(encoder, tmp_path_factory):
         yield opened
 
 
-def planted_heads(seed: int, planted: tuple[tuple[int, int], ...], n: int = 160) -> HeadData:
+def planted_heads(seed: int, planted: tuple[tuple[int, int], ...], n: int = 160) -> PartData:
     """Only the planted heads know fakes of both generators; another knows those of the training generator alone."""
     rng = np.random.default_rng(seed)
     names = tuple((layer, head) for layer in range(4) for head in range(3))
@@ -47,7 +48,7 @@ def planted_heads(seed: int, planted: tuple[tuple[int, int], ...], n: int = 160)
         X[names.index(name), y, k] += 1.6
         T[names.index(name), z, k] += 1.6
     X[names.index((3, 2)), y] += 3
-    return HeadData(names, X, y, T, z)
+    return PartData(names, X, y, T, z)
 
 
 def test_columns_of_a_head_stand_for_its_projected_output(encoder, store):
@@ -69,8 +70,8 @@ def test_columns_of_a_head_stand_for_its_projected_output(encoder, store):
 
 def test_planted_head_of_an_encoder_comes_first(store):
     data = head_data(store, "a", "b", store_factors(store))
-    found = search_heads(data, SearchOptions(), top=2)
-    assert found.ranking[0].heads == (PLANTED_HEAD,)
+    found = search_parts(data, SearchOptions(), top=2)
+    assert found.ranking[0].parts == (PLANTED_HEAD,)
     assert found.ranking[0].score == 1.0
     assert found.kept[0] == PLANTED_HEAD
     assert len(found.ranking) == LAYERS * HEADS
@@ -79,11 +80,13 @@ def test_planted_head_of_an_encoder_comes_first(store):
 def test_heads_file_and_view(store, encoder, tmp_path):
     options = SearchOptions()
     data = head_data(store, "a", "b", store_factors(store))
-    found = search_heads(data, options, top=2)
+    found = search_parts(data, options, top=2)
     path = tmp_path / "heads.yaml"
-    write_yaml(path, as_yaml(store.fingerprint, "a", "b", found, options, {"strategy": "top", "seed": 0}))
+    write_yaml(
+        path, as_yaml("heads", store.fingerprint, ("a", "b"), data, found, options, {"strategy": "top", "seed": 0})
+    )
     selection = load_selection(path)
-    assert selection.heads == found.kept
+    assert selection.kept == found.kept
     assert selection.generators == ("a", "b")
     view = parse_view(f"heads:{path}", store.fingerprint)
     X = view.transform({"heads": store.read("heads"), "sigma": store.read("sigma")})
@@ -99,7 +102,7 @@ def test_heads_file_and_view(store, encoder, tmp_path):
 @pytest.mark.parametrize("seed", range(10))
 def test_planted_heads_are_found(seed):
     data = planted_heads(seed, ((1, 2), (0, 1), (2, 0)))
-    found = search_heads(data, SearchOptions(score="auc"), top=3)
+    found = search_parts(data, SearchOptions(score="auc"), top=3)
     assert set(found.kept) == {(1, 2), (0, 1), (2, 0)}
     assert found.ranking[-1].score < 0.65
 
@@ -107,10 +110,10 @@ def test_planted_heads_are_found(seed):
 @pytest.mark.parametrize("strategy", ["forward", "pairs"])
 def test_sets_of_heads(strategy):
     data = planted_heads(0, ((1, 2), (0, 1)))
-    found = search_heads(data, SearchOptions(score="auc"), top=2, strategy=strategy)
+    found = search_parts(data, SearchOptions(score="auc"), top=2, strategy=strategy)
     assert set(found.kept) == {(1, 2), (0, 1)}
     assert found.together.score > found.ranking[0].score
-    among = search_heads(data, SearchOptions(score="auc"), top=2, strategy=strategy, among=4)
+    among = search_parts(data, SearchOptions(score="auc"), top=2, strategy=strategy, among=4)
     assert set(among.kept) == {(1, 2), (0, 1)}
 
 
@@ -120,21 +123,21 @@ def test_forward_takes_what_adds_most_not_what_is_best_alone():
     data.X[k, data.y, 0] += 0.5
     data.T[k, data.z, 0] += 0.5
     data.X[copy], data.T[copy] = data.X[k], data.T[k]  # as good alone, nothing new together
-    top = search_heads(data, SearchOptions(score="auc"), top=2)
-    forward = search_heads(data, SearchOptions(score="auc"), top=2, strategy="forward")
+    top = search_parts(data, SearchOptions(score="auc"), top=2)
+    forward = search_parts(data, SearchOptions(score="auc"), top=2, strategy="forward")
     assert top.kept == ((1, 2), (3, 0))  # the tie goes to the lower head
     assert forward.kept == ((1, 2), (0, 1))
 
 
 def test_processes_change_nothing():
     data = planted_heads(2, ((1, 2),))
-    one = search_heads(data, SearchOptions(), top=2, strategy="forward")
-    assert search_heads(data, SearchOptions(), top=2, strategy="forward", jobs=2) == one
+    one = search_parts(data, SearchOptions(), top=2, strategy="forward")
+    assert search_parts(data, SearchOptions(), top=2, strategy="forward", jobs=2) == one
 
 
 def test_grid_of_scores():
     data = planted_heads(0, ((1, 2),))
-    found = search_heads(data, SearchOptions(), top=1)
+    found = search_parts(data, SearchOptions(), top=1)
     grid = score_grid(found.ranking, (4, 3))
     assert np.isfinite(grid).all()
     assert grid.max() == grid[1, 2] == found.ranking[0].score
@@ -142,10 +145,10 @@ def test_grid_of_scores():
 
 def test_what_cannot_be_searched_is_refused(store, tmp_path):
     data = planted_heads(0, ((1, 2),))
-    with pytest.raises(InputError, match="--top 13: the store has 12 heads"):
-        search_heads(data, SearchOptions(), top=13)
+    with pytest.raises(InputError, match="--top 13: the store has 12"):
+        search_parts(data, SearchOptions(), top=13)
     with pytest.raises(InputError, match="--strategy magic is not known"):
-        search_heads(data, SearchOptions(), strategy="magic")
+        search_parts(data, SearchOptions(), strategy="magic")
     with pytest.raises(InputError, match="two different"):
         head_data(store, "a", "a", store_factors(store))
     plain = write_store(
@@ -158,3 +161,16 @@ def test_what_cannot_be_searched_is_refused(store, tmp_path):
     one_sided = write_store(tmp_path / "t.h5", channels, [0, 0, 1, 1], ["", "", "a", "b"], split=split)
     with EmbeddingStore(one_sided) as opened, pytest.raises(FitError, match="both are needed"):
         head_data(opened, "a", "b", np.ones((1, 1, 2, 2)))
+
+
+def test_the_penalty_is_tuned_on_the_validation_side():
+    """Every set counts with the C that is best for it, which is that of one search per C."""
+    data, Cs = planted_heads(3, ((1, 2), (0, 1)), n=40), (0.001, 0.1, 10.0)
+    tuned = search_parts(data, SearchOptions(score="auc"), top=2, Cs=Cs)
+    alone = {C: {s.parts: s for s in search_parts(data, SearchOptions(C=C, score="auc"), top=2).ranking} for C in Cs}
+    for found in tuned.ranking:
+        scores = [alone[C][found.parts].score for C in Cs]
+        assert found.score == pytest.approx(max(scores), abs=1e-9)
+        assert found.C in [C for C, score in zip(Cs, scores, strict=True) if score >= max(scores) - 1e-9]
+    assert len({found.C for found in tuned.ranking}) > 1
+    assert search_parts(data, SearchOptions(C=0.1), top=2).together.C == 0.1

@@ -16,6 +16,7 @@ from aigiscan.search import features
 from aigiscan.search.features import pair_problems, remove_journals, search_pairs
 from aigiscan.search.greedy import GreedySearch, Removal, SearchOptions
 from aigiscan.search.journal import Journal
+from aigiscan.search.scores import SCORES, by_chance
 from aigiscan.search.split import search_rows
 from aigiscan.store import EmbeddingStore
 
@@ -35,13 +36,13 @@ def test_planted_columns_are_found(seed, tmp_path):
 def test_rows_of_a_direction_are_those_of_the_split(tmp_path):
     X = np.arange(24, dtype=np.float32).reshape(12, 2)
     generator = ["", "", "", "", "a", "a", "a", "b", "b", "c", "", ""]
-    label = [0, 0, 0, -1, 1, 1, 1, 1, 1, 1, 1, 0]
+    label = [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0]
     split = ["train", "test", "train", "test", "train", "test", "", "train", "test", "train", "train", "val"]
     with EmbeddingStore(write_store(tmp_path / "s.h5", {"embedding": X}, label, generator, split=split)) as store:
         forth, back = pair_problems(store, ("a", "b"))
         rows = search_rows(store, ("a", "b"))
-    # A → B fits on A's fakes and photographs of the training side. Row 3 has neither label nor generator: a photograph;
-    # row 10 is a fake of nobody knows whom, row 11 of no side, row 6 without a side.
+    # A → B fits on A's fakes and photographs of the training side. Row 10 is
+    # a fake of nobody knows whom, row 11 of no side, row 6 without a side.
     np.testing.assert_array_equal(forth.X, X[[0, 2, 4]])
     np.testing.assert_array_equal(forth.y, [False, False, True])
     np.testing.assert_array_equal(forth.T, X[[1, 3, 8]])
@@ -88,7 +89,9 @@ def test_cut_at_the_first_best_score_and_union(monkeypatch):
         "a": [Removal(4, 0.7, 0.0), Removal(0, 0.9, 0.0), Removal(1, 0.9, 0.0), Removal(2, 0.5, 0.0)],
         "b": [Removal(2, 0.2, 0.0), Removal(4, 0.3, 0.0), Removal(3, 0.1, 0.0), Removal(0, 0.1, 0.0)],
     }
-    results = [features._result(problem, base, removals[name], {}) for name, base in (("a", 0.6), ("b", 0.4))]
+    results = [
+        features._result(problem, SearchOptions(), base, removals[name], {}) for name, base in (("a", 0.6), ("b", 0.4))
+    ]
     assert [r.best_step for r in results] == [2, 0]  # the first of equals; no removal at all
     monkeypatch.setattr(features, "run_jobs", lambda *_, **__: iter(results))
     (found,) = search_pairs([(problem, problem)], SearchOptions())
@@ -181,7 +184,7 @@ def test_selection_file_and_view(tmp_path):
         fingerprint = store.fingerprint
     selection = load_selection(path)
     assert selection.kind == "components"
-    assert selection.columns == found.kept
+    assert selection.kept == found.kept
     assert selection.generators == ("a", "b")
     view = parse_view(f"components:{path}", {**fingerprint, "equalization": "square:224"})
     np.testing.assert_array_equal(view.transform({"embedding": X}), X[:, list(found.kept)])
@@ -226,3 +229,31 @@ def test_yaml_is_plain(tmp_path):
     assert yaml.safe_load((tmp_path / "x.yaml").read_text()) == json.loads(
         '{"a": [0.1, 2, "c:1"], "b": [[1, 2], [3, 4]]}'
     )
+
+
+def test_unlabelled_rows_are_refused_not_taken_for_photographs(tmp_path):
+    X, label, generator = planted_pair(0, n=20)
+    for what, change in (("a fake", "a"), ("nothing known", "")):
+        i = generator.index(change)
+        labels = [-1 if k == i else value for k, value in enumerate(label)]
+        store = write_store(tmp_path / f"{what}.h5", {"embedding": X}, labels, generator)
+        with EmbeddingStore(store) as opened, pytest.raises(InputError, match="1 of 60 rows have no label"):
+            pair_problems(opened, ("a", "b"))
+    # an unlabelled row of a generator that takes no part does not matter
+    others = [*generator[:-1], "c"]
+    store = write_store(tmp_path / "other.h5", {"embedding": X}, [*label[:-1], -1], others)
+    with EmbeddingStore(store) as opened:
+        forth, _ = pair_problems(opened, ("a", "b"))
+    assert len(forth.y) + len(forth.z) < 60
+
+
+def test_chance_is_what_the_best_of_many_reaches_on_noise():
+    rng = np.random.default_rng(0)
+    for fakes, rows in ((7, 43), (100, 200)):
+        fake = np.arange(rows) < fakes
+        for name in ("accuracy", "auc"):
+            for tries in (1, 40):
+                best = [SCORES[name](rng.normal(size=(tries, rows)), fake).max() for _ in range(8000 // tries)]
+                chance = by_chance(name, fake, tries)
+                assert chance == pytest.approx(np.mean(best), abs=0.015)
+    assert by_chance("ap", np.arange(10) < 3) == 0.3
