@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from aigiscan.encoders import compare_fingerprints, encoder_from_fingerprint
+from aigiscan.encoders.accompanied import DescribingEncoder
 from aigiscan.encoders.base import CHANNEL_HEADS, Encoder
+from aigiscan.encoders.describe import Captioner, Grounder
 from aigiscan.errors import EncoderError, InputError, MissingDependencyError
+from aigiscan.images.beside import complete
+from aigiscan.images.beside import write as write_beside
 from aigiscan.images.decode import DEFAULT_MAX_PIXELS
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import ImageRecord
@@ -94,7 +98,7 @@ def embed(
     summary = EmbedSummary()
     fingerprint = store_fingerprint(encoder, settings.equalization)
     with StoreWriter(store, fingerprint, encoder.channels(), resume=settings.resume) as writer:
-        pending = writer.pending(_count(records, summary))
+        pending = writer.pending(complete(_count(records, summary), encoder.beside))
         for rows in run_batches(pending, encoder, cache=writer.cache, **settings.runner_options()):
             writer.append(rows)
             summary.note_failures((row.record.path, row.error) for row in rows if row.channels is None)
@@ -137,6 +141,33 @@ def _count(records: Iterable[ImageRecord], summary: EmbedSummary) -> Iterator[Im
     for record in records:
         summary.known += 1
         yield record
+
+
+def describe(
+    records: Iterable[ImageRecord],
+    captioner: Captioner | None,
+    grounder: Grounder | None,
+    settings: EmbedSettings | None = None,
+) -> EmbedSummary:
+    """Caption the pictures that have no caption, and find the objects of those that have none, into files beside them.
+
+    What lies beside a picture is kept; a cut run goes on where it stopped. ``encoded`` counts files that were written,
+    ``known`` pictures that had all. InputError if a file cannot be written.
+    """
+    encoder = DescribingEncoder(captioner, grounder)
+    summary = EmbedSummary()
+    options = {**(settings or EmbedSettings()).runner_options(), "equalization": None}
+
+    def lacking() -> Iterator[ImageRecord]:
+        for record in complete(_count(records, summary), encoder.beside):
+            if record.error or not all(getattr(record, name) for name in encoder.beside):
+                summary.known -= 1
+                yield record
+
+    for rows in run_batches(lacking(), encoder, **options):
+        summary.note_failures((row.record.path, row.error) for row in rows if row.channels is None)
+        summary.encoded += sum(write_beside(row.record, encoder.beside) for row in rows if row.channels is not None)
+    return summary
 
 
 @dataclass(frozen=True, slots=True)

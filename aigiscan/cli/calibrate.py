@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from aigiscan.cli import console, options
+from aigiscan.cli.companions import Twins, with_twins
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def calibrate(
         rich_help_panel=options.PROMISE,
         help="At most this share of photographs like yours may be called ai. Default: what was promised before.",
     ),
+    twins: Twins = "",
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
     device: options.Device = "auto",
@@ -48,7 +50,7 @@ def calibrate(
         check_rates(max_fpr)
     judge = Detector.load(detector)
     target = check_target(output or detector)
-    records = find_images(photos)
+    records = with_twins(find_images(photos), twins)
     if not records:
         raise InputError(f"no image found in {', '.join(photos)}: nothing to calibrate on")
     rows = run(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from aigiscan.cli import console, options
+from aigiscan.cli.companions import Captions, Objects, Prompt, Twins, accompany, with_twins
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def embed(
     paths: list[str] = typer.Argument(
         ..., metavar="PATH...", help="Folders, files, a .txt list, a CSV manifest, or - for a list on standard input."
     ),
-    output: Path = typer.Option(
-        ..., "--output", "-o", help="Store to make or continue: a file NAME.h5, or a folder that takes files of parts."
+    output: Path | None = typer.Option(
+        None, "--output", "-o", help="Store to make or continue: a file NAME.h5, or a folder that takes files of parts."
     ),
     encoder: str | None = typer.Option(
         None,
@@ -45,6 +46,15 @@ def embed(
     normalize: bool = typer.Option(False, "--normalize", help="L2-normalise the embedding."),
     equalize: str | None = typer.Option(
         None, "--equalize", help="Crop, resize and re-encode every picture alike first, e.g. square:224,jpeg:75."
+    ),
+    captions: Captions = "",
+    prompt: Prompt = "",
+    objects: Objects = "",
+    twins: Twins = "",
+    captions_only: bool = typer.Option(
+        False,
+        "--captions-only",
+        help="Only write missing captions (and objects) into files beside the pictures.",
     ),
     include: list[str] = typer.Option(
         [], "--include", help="Only files whose path below PATH matches this glob (repeatable)."
@@ -78,13 +88,20 @@ def embed(
     from aigiscan.embedding import EmbedSettings, embed_with_dask
     from aigiscan.embedding import embed as embed_here
 
+    if output is None and not captions_only:
+        raise InputError("say where to keep the embeddings: -o STORE.h5")
     if backend not in ("local", "dask"):
         raise InputError(f"--backend {backend} is not known: use local or dask")
     if (backend == "dask") != bool(scheduler):
         raise InputError("--backend dask and --scheduler ADDRESS go together")
+    records = with_twins(_find(paths, include, exclude, unlabelled), twins)
+    if captions_only or output is None:
+        _write_beside(records, captions, objects, prompt, device, {"batch_size": batch_size, "workers": workers})
+        return
     chosen = {"pooling": pooling, "projection": projection, "normalize": normalize, "heads": heads}
     given = {key: value for key, value in chosen.items() if value}
-    made, stored_equalization = _make_encoder(encoder, output if resume else None, device, precision, given)
+    beside = (captions, objects, twins, prompt)
+    made, stored_equalization = _make_encoder(encoder, output if resume else None, device, precision, given, beside)
     settings = EmbedSettings(
         equalization=stored_equalization if equalize is None else equalize,
         batch_size=batch_size,
@@ -95,7 +112,6 @@ def embed(
         prune_most=yes,
         **({"max_pixels": max_pixels} if max_pixels else {}),
     )
-    records = _find(paths, include, exclude, unlabelled)
     start = time.perf_counter()
     tracked = console.track(records, total=len(records), description="embed")
     if backend == "dask":
@@ -115,25 +131,62 @@ def embed(
 
 
 def _make_encoder(
-    name: str | None, output: Path | None, device: str, precision: str, given: dict[str, Any]
+    name: str | None,
+    output: Path | None,
+    device: str,
+    precision: str,
+    given: dict[str, Any],
+    beside: tuple[str, str, str, str],
 ) -> tuple[Encoder, str]:
-    """The encoder and the equalisation to use: those of the store where nothing else is asked for."""
+    """The encoder and the equalisation to use: those of the store where nothing else is asked for.
+
+    beside: ``--captions``, ``--objects``, ``--twins``, ``--prompt``.
+    """
     from aigiscan.encoders import create_encoder, encoder_from_fingerprint
     from aigiscan.encoders.base import CHANNEL_HEADS, EncoderOptions
+    from aigiscan.encoders.fingerprint import for_channels
     from aigiscan.store import EmbeddingStore, is_store
 
     if output is None or not is_store(output):
-        return create_encoder(name or DEFAULT_ENCODER, EncoderOptions(device=device, precision=precision, **given)), ""
+        made = create_encoder(name or DEFAULT_ENCODER, EncoderOptions(device=device, precision=precision, **given))
+        return accompany(made, *beside), ""
     with EmbeddingStore(output) as store:
         equalization = str(store.fingerprint.get("equalization", ""))
         as_stored = name is None or _same_name(name, store)
         if as_stored and precision == "auto" and not given.keys() - {"heads"}:
             heads = CHANNEL_HEADS in store.channels or "heads" in given
-            return encoder_from_fingerprint(store.fingerprint, device=device, heads=heads), equalization
+            captions, objects, twins, prompt = beside
+            if not (captions or objects or prompt or (twins and "twins" not in store.fingerprint)):
+                return encoder_from_fingerprint(store.fingerprint, device=device, heads=heads), equalization
+            plain = encoder_from_fingerprint(for_channels(store.fingerprint, ()), device=device, heads=heads)
+            return accompany(plain, *beside), equalization
         if precision == "auto":
             precision = str(store.fingerprint.get("precision") or "auto")
         options = EncoderOptions(device=device, precision=precision, **given)
-        return create_encoder(name or str(store.fingerprint["name"]), options), equalization
+        return accompany(create_encoder(name or str(store.fingerprint["name"]), options), *beside), equalization
+
+
+def _write_beside(
+    records: Listing, captions: str, objects: str, prompt: str, device: str, running: dict[str, Any]
+) -> None:
+    """Captions and objects into files beside the pictures."""
+    from aigiscan.embedding import EmbedSettings, describe
+    from aigiscan.encoders.describe import create_captioner, create_grounder
+
+    captioner = create_captioner(captions, prompt, device) if captions else None
+    grounder = create_grounder(objects, device) if objects else None
+    if captioner is None and grounder is None:
+        raise InputError(
+            "--captions-only needs a model: --captions hf:NAME or open_clip:coca_NAME, or --objects hf:NAME"
+        )
+    tracked = console.track(records, total=len(records), description="describe")
+    summary = describe(tracked, captioner, grounder, EmbedSettings(**running))
+    console.note(
+        f"{summary.encoded} files written beside the pictures; {summary.known} pictures had theirs, "
+        f"{summary.failed} could not be described"
+    )
+    for path, error in summary.failures:
+        console.note(f"unreadable: {path!r}: {error}")
 
 
 def _same_name(name: str, store: EmbeddingStore) -> bool:

@@ -134,9 +134,9 @@ def evaluate(
 
 def _channels(features: list[str]) -> list[str]:
     """Channels that the views need, in one reading."""
-    heads = any(spec.startswith("heads:") for spec in features)
-    whole = any(not spec.startswith("heads:") for spec in features)
-    return (["embedding"] if whole else []) + (["heads", "sigma"] if heads else [])
+    from aigiscan.features import channels_of
+
+    return list(dict.fromkeys(channel for spec in features for channel in channels_of(spec)))
 
 
 def _audit(report: EvaluationReport, given: Inputs, seed: int) -> None:

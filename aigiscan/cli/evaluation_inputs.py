@@ -143,8 +143,11 @@ def _embedded(
     from aigiscan.cli.tables import embed_labelled
     from aigiscan.encoders import create_encoder
     from aigiscan.encoders.base import EncoderOptions
+    from aigiscan.encoders.fingerprint import how_to_get
 
     encoder = create_encoder(encoder_name, EncoderOptions(device=running["device"], heads="heads" in channels))
+    if missing := sorted(set(channels) - encoder.channels().keys()):
+        raise InputError(f"{path}: {encoder.name} gives no {', '.join(missing)}{how_to_get(missing)} into a store")
     records, facts, table = embed_labelled(path, encoder, equalize, running)
     name = f"{Path(path).name or 'images'} {encoder.name}"
     return Inputs(name, records, facts, table, _families(records, families))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from aigiscan.cli import console
+from aigiscan.cli.companions import Twins, with_twins
 from aigiscan.errors import InputError
 from aigiscan.text import json_line, json_text
 
@@ -41,6 +42,7 @@ def explain(
         help="Store of known images: nearest real and fake ones of an image; residuals of its generators in words.",
     ),
     k: int = typer.Option(5, "--k", min=1, help="How many known real and fake images to show."),
+    twins: Twins = "",
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
 ) -> None:
     """Say why: weights in words, a score taken apart into heads and patches, the nearest known images."""
@@ -61,7 +63,7 @@ def explain(
 
         store = EmbeddingStore(neighbours)
     if images:
-        _explain_images(target, images, texts, store, top=top, k=k, output=output, device=device)
+        _explain_images(target, images, texts, store, top=top, k=k, output=output, device=device, twins=twins)
     else:
         _explain_detector(target, texts, store, top=top, output=output, device=device)
 
@@ -139,6 +141,7 @@ def _explain_images(
     k: int,
     output: Path | None,
     device: str,
+    twins: str,
 ) -> None:
     from aigiscan.detector.detector import Detector
     from aigiscan.explain.images import Explainer, load_for_explaining
@@ -154,7 +157,7 @@ def _explain_images(
     member = explainer.directions.joint_member()
     if member is not None and (encoder.beside or "heads" not in explainer.directions.missing):
         explainer.phrases = phrase_list(member.encoder, texts)
-    records = find_images(images)
+    records = with_twins(find_images(images), twins)
     if not records:
         raise InputError(f"no image in {', '.join(images)}")
     found, said = [], set()
@@ -220,6 +223,7 @@ def _words_of_parts(explanation: Explanation) -> dict[str, str]:
 def _explain_heads(source: str, texts: Sequence[str], *, top: int, output: Path | None, device: str) -> None:
     from aigiscan.encoders import create_encoder, encoder_from_fingerprint
     from aigiscan.encoders.base import EncoderOptions
+    from aigiscan.encoders.fingerprint import for_channels
     from aigiscan.explain.head_words import encoder_with_words, heads_of_encoder, heads_of_store
     from aigiscan.explain.words import phrase_list
     from aigiscan.explain.write import write_heads
@@ -227,7 +231,8 @@ def _explain_heads(source: str, texts: Sequence[str], *, top: int, output: Path 
 
     if is_store(source):
         with EmbeddingStore(source) as store:
-            encoder = encoder_with_words(encoder_from_fingerprint(store.fingerprint, device=device), store)
+            plain = for_channels(store.fingerprint, ())
+            encoder = encoder_with_words(encoder_from_fingerprint(plain, device=device), store)
             entries = heads_of_store(store, encoder, phrase_list(encoder, texts), top=top)
     else:
         encoder = encoder_with_words(create_encoder(source, EncoderOptions(device=device, precision="fp32")))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from aigiscan.cli import console, options
+from aigiscan.cli.companions import Captions, Objects, Prompt, Twins
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,8 +64,12 @@ def fit(
         "--features",
         metavar="VIEW",
         rich_help_panel=options.MODEL,
-        help="embedding, components:SELECTION.yaml, heads:HEADS.yaml, …",
+        help="embedding, components:SELECTION.yaml, heads:HEADS.yaml, discrepancy (needs --captions), twins.",
     ),
+    captions: Captions = "",
+    prompt: Prompt = "",
+    objects: Objects = "",
+    twins: Twins = "",
     C: float | None = typer.Option(
         None,
         "--C",
@@ -159,8 +164,9 @@ def fit(
     checked_classifier(classifier, params)
     if grid and (grid != "paper" or classifier != "logistic"):
         raise InputError("--grid knows one grid, 'paper', for --classifier logistic")
-    running = {"batch_size": batch_size, "workers": workers, "device": device}
-    tables, view = _data(paths or [], real, fake, also, equalize, encoder, features, precision, running)
+    running = {"batch_size": batch_size, "workers": workers, "device": device, "twins": twins}
+    beside = (captions, objects, twins, prompt)
+    tables, view = _data(paths or [], real, fake, also, equalize, encoder, features, precision, running, beside)
     if grid:
         params |= _tune(tables[0], view, params, weighting, seed)
     settings = FitSettings(
@@ -180,8 +186,13 @@ def _data(
     features: str,
     precision: str,
     running: dict[str, Any],
+    beside: tuple[str, str, str, str],
 ) -> tuple[list[FitTable], FeatureView]:
-    """Tables, one per equalisation, and the feature view, from stores or from pictures."""
+    """Tables, one per equalisation, and the feature view, from stores or from pictures.
+
+    beside: ``--captions``, ``--objects``, ``--twins``, ``--prompt``.
+    """
+    from aigiscan.cli.companions import accompany, check_channels
     from aigiscan.cli.fitting import all_stores, picture_tables, store_tables
     from aigiscan.encoders import create_encoder
     from aigiscan.encoders.base import EncoderOptions
@@ -195,6 +206,8 @@ def _data(
     if paths and all_stores(paths):
         if equalize:
             raise InputError("--equalize works on pictures; a store holds embeddings: use `aigiscan embed --equalize`")
+        if any(beside):
+            raise InputError("--captions, --objects and --twins are for pictures; a store has been made with its own")
         with EmbeddingStore(paths[0]) as store:
             view = parse_view(features, store.fingerprint)
         return store_tables(paths, also, view.channels), view
@@ -205,8 +218,10 @@ def _data(
     if passed_by := not_looked_at(skipped):
         console.note(passed_by)
     heads = features.startswith("heads:")
-    made = create_encoder(encoder, EncoderOptions(device=running["device"], precision=precision, heads=heads))
+    plain = create_encoder(encoder, EncoderOptions(device=running["device"], precision=precision, heads=heads))
+    made = accompany(plain, *beside)
     view = parse_view(features, made.fingerprint())
+    check_channels(made, view.channels, features)
     return picture_tables(data, equalize, made, running), view
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from aigiscan.cli import console, options
+from aigiscan.cli.companions import Twins, with_twins
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def scan(
     exclude: options.Exclude = [],  # noqa: B006
     all_files: options.AllFiles = False,
     max_pixels: options.MaxPixels = None,
+    twins: Twins = "",
     detector: str | None = typer.Option(
         None,
         "--detector",
@@ -195,7 +197,7 @@ def scan(
         **({"max_pixels": max_pixels} if max_pixels else {}),
     }
     running["isolate"] = time_limit if isolate else None
-    source = _Source(paths, include=include, exclude=exclude, all_files=all_files, running=running)
+    source = _Source(paths, include=include, exclude=exclude, all_files=all_files, twins=twins, running=running)
     made_by = MadeBy.of(
         chosen,
         {
@@ -262,6 +264,7 @@ class _Source:
         include: Sequence[str],
         exclude: Sequence[str],
         all_files: bool,
+        twins: str,
         running: dict[str, Any],
     ) -> None:
         from aigiscan.images.find import find_images, not_looked_at
@@ -280,11 +283,12 @@ class _Source:
                 self.total += len(store) + len(store.failures)
         if rest:
             skipped: Counter[str] = Counter()
-            self.records = find_images(
+            found = find_images(
                 rest, include=include, exclude=exclude, stdin=sys.stdin, all_files=all_files, skipped=skipped
             )
             if passed_by := not_looked_at(skipped):
                 console.note(passed_by)
+            self.records = with_twins(found, twins)
             if not self.records and not self.stores:
                 raise InputError(f"no image found in {', '.join(rest)}: nothing to scan")
         self.total += len(self.records)

@@ -23,8 +23,10 @@ def embed_labelled(
 ) -> tuple[list[ImageRecord], list[FileFacts], FitTable]:
     """Every readable labelled picture of a folder or manifest (or given), embedded; others are told and left out.
 
-    running: ``batch_size`` and ``workers``. quiet: what was found and what cannot be read were told before.
+    running: ``batch_size``, ``workers``, and ``twins`` where there are any. quiet: what was found and what cannot be
+    read were told before.
     """
+    from aigiscan.cli.companions import with_twins
     from aigiscan.detector.table import table_from_rows
     from aigiscan.images.equalize import Equalization
     from aigiscan.images.find import not_looked_at
@@ -38,6 +40,7 @@ def embed_labelled(
         if passed_by := not_looked_at(skipped):
             console.note(passed_by)
         console.note_labels(path if isinstance(path, str) else "the folders given", records)
+    records = with_twins(records, running.get("twins", ""))
     equalization = Equalization.parse(equalize) if equalize else None
     rows = run(
         records, encoder, equalization=equalization, batch_size=running["batch_size"], workers=running["workers"]

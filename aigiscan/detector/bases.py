@@ -7,7 +7,7 @@ from typing import Any
 
 from aigiscan.detector.detector import Detector
 from aigiscan.detector.stacked import Base, StackedView
-from aigiscan.encoders import compare_fingerprints
+from aigiscan.encoders.fingerprint import compare_fingerprints, for_channels
 from aigiscan.errors import DetectorError
 
 
@@ -17,7 +17,8 @@ def stacked_view(bases: Sequence[Detector], encoder: Mapping[str, Any], equaliza
     DetectorError unless all bases share both, or if one is a stack itself.
     """
     for base in bases:
-        differences = compare_fingerprints(base.card.encoder["fingerprint"], encoder["fingerprint"])
+        same = for_channels(encoder["fingerprint"], base.view.channels)
+        differences = compare_fingerprints(base.card.encoder["fingerprint"], same)
         if differences or base.card.equalization != equalization:
             why = "; ".join(differences) or f"equalisation {base.card.equalization!r} v. {equalization!r}"
             raise DetectorError(

@@ -156,13 +156,14 @@ class Detector:
 
     def check_fingerprint(self, other: Mapping[str, Any], what: str, *, any_precision: bool = False) -> None:
         """Raise DetectorError unless ``other`` is the fingerprint the detector was fitted with."""
-        from aigiscan.encoders import compare_fingerprints
+        from aigiscan.encoders.fingerprint import compare_fingerprints, for_channels
 
         mine = dict(self.card.encoder["fingerprint"])
         # Equalisation is checked where it matters: it is a step before the encoder, not part of it. An imported head
         # states what its authors stated; only that can be compared.
         imported = "weights" not in mine and "parts" not in mine
         theirs = {k: v for k, v in other.items() if (k in mine if imported else k != "equalization")}
+        theirs = for_channels(theirs, self.view.channels)  # what else a store holds does not matter
         if any_precision:
             mine, theirs = _with_precision(mine, "any"), _with_precision(theirs, "any")
         differences = compare_fingerprints(mine, theirs)

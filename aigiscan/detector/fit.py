@@ -22,7 +22,8 @@ from aigiscan.detector.card import Card, library_versions
 from aigiscan.detector.detector import Detector
 from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.stacked import StackedView
-from aigiscan.detector.table import FitTable, sample_weights
+from aigiscan.detector.table import FitTable, encoder_entry, sample_weights
+from aigiscan.encoders.fingerprint import for_channels
 from aigiscan.errors import FitError
 from aigiscan.features.base import FeatureView
 from aigiscan.features.views import EmbeddingView
@@ -304,7 +305,7 @@ def _card(problem: _Problem, classifier: Any, thresholds: Mapping[str, Any], spe
         grade=settings.grade,
         description=settings.description,
         limits=list(settings.limits),
-        encoder=copy.deepcopy(dict(table.encoder)),
+        encoder=encoder_entry(table.encoder["name"], for_channels(table.encoder["fingerprint"], view.channels)),
         equalization=table.equalization,
         view=problem.view.params(),
         classifier=classifier_entry(settings.classifier, classifier),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from aigiscan.detector.detector import Detector
+from aigiscan.encoders.fingerprint import how_to_get
 from aigiscan.errors import DetectorError
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.runner import Encoded
@@ -52,4 +53,4 @@ def _check(detector: Detector, store: EmbeddingStore, path: str | Path) -> None:
         )
     missing = [name for name in detector.view.channels if name not in store.channel_names]
     if missing:
-        raise DetectorError(f"store {path} has no channel {', '.join(missing)}; embed again with --heads")
+        raise DetectorError(f"store {path} has no channel {', '.join(missing)}{how_to_get(missing)}")

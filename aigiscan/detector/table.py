@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aigiscan.detector.calibration import is_small
+from aigiscan.encoders.fingerprint import for_channels, how_to_get
 from aigiscan.errors import FitError
 
 if TYPE_CHECKING:
@@ -130,9 +131,8 @@ def table_from_store(store: EmbeddingStore, channels: Sequence[str] | None = Non
     wanted = list(channels or ["embedding"])
     missing = [name for name in wanted if name not in store.channel_names]
     if missing:
-        hint = "; embed again with --heads" if "heads" in missing else ""
-        raise FitError(f"{store.path} has no channel {', '.join(missing)}{hint}")
-    fingerprint = dict(store.fingerprint)
+        raise FitError(f"{store.path} has no channel {', '.join(missing)}{how_to_get(missing)}")
+    fingerprint = for_channels(store.fingerprint, wanted)
     return FitTable(
         np.asarray(rows.label)[labelled].astype(np.int8),
         {name: np.asarray(getattr(rows, name), dtype=object)[labelled] for name in _TEXT_FIELDS},

@@ -44,6 +44,27 @@ def compare_fingerprints(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str
     return lines
 
 
+#: option → the channels that it brings
+_OPTIONS = {
+    "--heads": frozenset(["heads", "sigma"]),
+    "--captions": frozenset(["text"]),
+    "--objects": COMPANIONS["objects"],
+    "--twins": COMPANIONS["twins"],
+}
+
+
+def options_for(channels: Iterable[str]) -> list[str]:
+    """The options of ``embed`` that bring those channels."""
+    wanted = set(channels)
+    return [option for option, made in _OPTIONS.items() if made & wanted]
+
+
+def how_to_get(channels: Iterable[str]) -> str:
+    """How a store comes to have those channels, to be put behind a message; "" for others."""
+    options = options_for(channels)
+    return f"; embed again with {' '.join(options)}" if options else ""
+
+
 def encoder_from_fingerprint(fingerprint: Mapping[str, Any], *, device: str = "auto", heads: bool = False) -> Encoder:
     """The encoder that gives the numbers of that fingerprint, at its precision; EncoderError if it cannot be had here.
 

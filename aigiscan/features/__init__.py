@@ -21,6 +21,8 @@ VIEWS: dict[str, str] = {
     "embedding": "aigiscan.features.views:EmbeddingView",
     "components": "aigiscan.features.views:ComponentsView",
     "heads": "aigiscan.features.views:HeadsView",
+    "discrepancy": "aigiscan.features.discrepancy:DiscrepancyView",
+    "twins": "aigiscan.features.discrepancy:TwinsView",
 }
 
 
@@ -37,10 +39,21 @@ def parse_view(spec: str, fingerprint: Mapping[str, Any]) -> FeatureView:
     fingerprint: of the encoder that the features come from; a selection made on another encoder is refused. Raises
     InputError in one line for an unknown name or a file that is not a selection.
     """
+    found, argument = _named(spec)
+    return found.from_name(argument, fingerprint)
+
+
+def channels_of(spec: str) -> tuple[str, ...]:
+    """The channels that the view of that name needs; nothing is read for it. InputError for an unknown name."""
+    found, argument = _named(spec)
+    return found.channels_of(argument)
+
+
+def _named(spec: str) -> tuple[type[FeatureView], str]:
     kind, _, argument = spec.partition(":")
     if kind not in VIEWS:
         raise InputError(f"--features {spec} is not known: use {', '.join(view_class(kind).usage for kind in VIEWS)}")
-    return view_class(kind).from_name(argument, fingerprint)
+    return view_class(kind), argument
 
 
 def view_from_saved(params: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> FeatureView:

@@ -33,6 +33,11 @@ class FeatureView(ABC):
         raise InputError(f"a {cls.kind} view cannot be had by name")
 
     @classmethod
+    def channels_of(cls, argument: str) -> tuple[str, ...]:
+        """The channels that the view of that name needs; nothing is read for it."""
+        return cls.channels
+
+    @classmethod
     def from_saved(cls, params: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
         """Inverse of :meth:`params` and :meth:`arrays`; of a view that has neither, here."""
         return cls()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from aigiscan.errors import InputError
-from aigiscan.features.views import FeatureView
+from aigiscan.features.base import FeatureView
 
 #: modality ("text", "image", "global") and distance ("global", "local", "both") of TIDY's ablations, section 4.3
 MODES = {
@@ -31,6 +31,7 @@ class DiscrepancyView(FeatureView):
     """
 
     kind = "discrepancy"
+    usage = "discrepancy:text|image|global|local|both,w1=1,w2=1,raw"
 
     def __init__(self, mode: str = "both", w1: float = 1.0, w2: float = 1.0, *, raw: bool = False) -> None:
         if mode not in MODES:
@@ -38,15 +39,11 @@ class DiscrepancyView(FeatureView):
         self.mode, self.w1, self.w2, self.raw = mode, float(w1), float(w2), bool(raw)
         if not (np.isfinite(self.w1) and np.isfinite(self.w2)) or (self.w1 == 0 and self.w2 == 0):
             raise InputError(f"discrepancy: w1={w1} and w2={w2} leave no distance; give numbers, not both 0")
-
-    @property
-    def channels(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What the mode reads."""
-        return tuple("local_raw" if name == "local" and self.raw else name for name in MODES[self.mode])
+        self.channels = tuple("local_raw" if name == "local" and self.raw else name for name in MODES[mode])
 
     @classmethod
-    def parse(cls, argument: str) -> DiscrepancyView:
-        """What follows ``discrepancy:`` on the command line: a mode, ``w1=…``, ``w2=…``, ``raw``, by commas."""
+    def from_name(cls, argument: str, fingerprint: Mapping[str, Any]) -> Self:
+        """argument: a mode, ``w1=…``, ``w2=…`` and ``raw``, with commas between, each of which may be left out."""
         mode = "both"
         options: dict[str, Any] = {}
         for part in filter(None, (piece.strip() for piece in argument.split(","))):
@@ -61,6 +58,14 @@ class DiscrepancyView(FeatureView):
             else:
                 mode = part
         return cls(mode, **options)
+
+    @classmethod
+    def channels_of(cls, argument: str) -> tuple[str, ...]:  # noqa: D102
+        return cls.from_name(argument, {}).channels
+
+    @classmethod
+    def from_saved(cls, params: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:  # noqa: D102
+        return cls(params["mode"], params["w1"], params["w2"], raw=params["raw"])
 
     def columns(self, encoder_columns: Sequence[str]) -> list[str]:  # noqa: D102
         return [f"{self.mode}:{i}" for i in range(len(encoder_columns))]
@@ -95,8 +100,14 @@ class TwinsView(FeatureView):
     twin than a photograph to its own.
     """
 
-    kind = "twins"
+    kind = usage = "twins"
     channels = ("embedding", "twin")
+
+    @classmethod
+    def from_name(cls, argument: str, fingerprint: Mapping[str, Any]) -> Self:  # noqa: D102
+        if argument:
+            raise InputError(f"--features twins takes nothing after it, got {argument!r}")
+        return cls()
 
     def columns(self, encoder_columns: Sequence[str]) -> list[str]:  # noqa: D102
         return [f"{part}:{i}" for part in ("image", "twin", "between") for i in range(len(encoder_columns))]

@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from aigiscan import __version__
-from aigiscan.encoders.fingerprint import compare_fingerprints
+from aigiscan.encoders.fingerprint import compare_fingerprints, for_channels
 from aigiscan.errors import InputError
 from aigiscan.files import reason, write_file
 
@@ -81,7 +81,8 @@ def selection_for(kind: str, path: str | Path, fingerprint: Mapping[str, Any]) -
         raise InputError(f"{path} is a selection of {selection.kind}: use --features {selection.kind}:{path}")
     # Neither the treatment of the pictures nor bf16 against fp32 changes what a column or a head is.
     known = {"equalization": "", "precision": ""}
-    different = compare_fingerprints({**selection.fingerprint, **known}, {**fingerprint, **known})
+    theirs, ours = (for_channels({**mark, **known}, ()) for mark in (selection.fingerprint, fingerprint))
+    different = compare_fingerprints(theirs, ours)
     if different:
         raise InputError(f"{path} was made on another encoder: {'; '.join(different)}; make it again on this one")
     return selection

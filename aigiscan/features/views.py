@@ -120,9 +120,9 @@ class HeadsView(FeatureView):
 
 def head_factors(fingerprint: Mapping[str, Any]) -> np.ndarray:
     """R (layers, heads, d_head, k) of an encoder; needs its weights, but runs nothing through it."""
-    from aigiscan.encoders.fingerprint import encoder_from_fingerprint
+    from aigiscan.encoders.fingerprint import encoder_from_fingerprint, for_channels
     from aigiscan.encoders.heads import head_matrices
 
-    encoder: Any = encoder_from_fingerprint(fingerprint, device="cpu", heads=True)
+    encoder: Any = encoder_from_fingerprint(for_channels(fingerprint, ()), device="cpu", heads=True)
     with_heads = [part for part in getattr(encoder, "parts", ()) if part.has_heads]
     return head_matrices(with_heads[0] if with_heads else encoder).R

@@ -54,14 +54,18 @@ def test_the_equations(raw: bool) -> None:
     assert np.array_equal(only, DiscrepancyView("global", raw=raw).transform(CHANNELS))
 
 
+def named(argument: str) -> DiscrepancyView:
+    return DiscrepancyView.from_name(argument, {})
+
+
 def test_what_the_command_line_says() -> None:
-    assert DiscrepancyView.parse("").params() == DiscrepancyView("both").params()
-    assert DiscrepancyView.parse("w1=0.5, w2=2,raw").params() == DiscrepancyView("both", 0.5, 2, raw=True).params()
-    assert DiscrepancyView.parse("text").channels == ("text",)
-    assert DiscrepancyView.parse("local,raw").channels == ("embedding", "text", "local_raw", "objects")
+    assert named("").params() == DiscrepancyView("both").params()
+    assert named("w1=0.5, w2=2,raw").params() == DiscrepancyView("both", 0.5, 2, raw=True).params()
+    assert named("text").channels == ("text",)
+    assert named("local,raw").channels == ("embedding", "text", "local_raw", "objects")
     for wrong in ("nearby", "w1=x", "w3=1", "w1=nan", "w1=0,w2=0"):
         with pytest.raises(InputError, match="discrepancy"):
-            DiscrepancyView.parse(wrong)
+            named(wrong)
 
 
 def test_twins_side_by_side() -> None:

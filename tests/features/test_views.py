@@ -10,6 +10,7 @@ import pytest
 from aigiscan.errors import DetectorError, InputError
 from aigiscan.features import VIEWS, parse_view, view_class, view_from_saved
 from aigiscan.features.base import FeatureView
+from aigiscan.features.discrepancy import DiscrepancyView, TwinsView
 from aigiscan.features.views import ComponentsView, EmbeddingView, HeadsView
 
 RNG = np.random.default_rng(0)
@@ -18,11 +19,18 @@ CHANNELS = {
     "embedding": RNG.normal(size=(N, D)).astype(np.float32),
     "heads": RNG.normal(size=(N, 3, 2, 4)).astype(np.float16),
     "sigma": RNG.random((N, 1)).astype(np.float32) + 1,
+    "text": RNG.normal(size=(N, D)).astype(np.float32),
+    "local": RNG.random((N, D)).astype(np.float32),
+    "local_raw": RNG.random((N, D)).astype(np.float32),
+    "objects": np.arange(N, dtype=np.float32) % 3,
+    "twin": RNG.normal(size=(N, D)).astype(np.float32),
 }
 #: one of each kind; a new view is added here too
 EXAMPLES: dict[str, FeatureView] = {
     "embedding": EmbeddingView(),
     "components": ComponentsView([0, 3], ["gan", "ldm"]),
+    "discrepancy": DiscrepancyView("both", 0.5, 2, raw=True),
+    "twins": TwinsView(),
     "heads": HeadsView([(2, 1), (0, 0)], RNG.normal(size=(2, 4, 3)), ["gan", "ldm"]),
 }
 
@@ -80,7 +88,7 @@ def test_names_are_refused_in_one_line(kind: str, tmp_path) -> None:
     with pytest.raises(InputError) as error:
         parse_view(f"{kind}:{tmp_path / 'there-is-none.yaml'}", {"name": "e"})
     assert "\n" not in str(error.value)
-    if view_class(kind).usage != kind:  # something must follow the colon
+    if view_class(kind).usage != kind and kind != "discrepancy":  # something must follow the colon
         with pytest.raises(InputError, match=kind):
             parse_view(kind, {"name": "e"})
 

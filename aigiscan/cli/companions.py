@@ -1,0 +1,83 @@
+"""The options for what is encoded beside the pictures: captions, objects, twins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aigiscan.cli.options import INPUT, MODEL
+from aigiscan.errors import InputError
+
+if TYPE_CHECKING:
+    from aigiscan.encoders.base import Encoder
+    from aigiscan.images.listing import Listing
+    from aigiscan.images.records import ImageRecord
+
+Captions = Annotated[
+    str,
+    typer.Option(
+        "--captions",
+        metavar="SOURCE",
+        help="given (a manifest's column, or .txt files beside the pictures), or a captioner for those without: "
+        "open_clip:coca_ViT-L-14/TAG, hf:Salesforce/blip2-opt-2.7b, hf:FOLDER.",
+        rich_help_panel=MODEL,
+    ),
+]
+Prompt = Annotated[
+    str,
+    typer.Option(
+        "--prompt", metavar="TEXT", help="What an hf: captioner is asked or goes on from.", rich_help_panel=MODEL
+    ),
+]
+Objects = Annotated[
+    str,
+    typer.Option(
+        "--objects",
+        metavar="SOURCE",
+        help="given (.json files beside the pictures), or hf:IDEA-Research/grounding-dino-tiny.",
+        rich_help_panel=MODEL,
+    ),
+]
+Twins = Annotated[
+    str,
+    typer.Option(
+        "--twins",
+        metavar="FOLDER",
+        help="Pictures of the same stems that a generator made from the captions; or given: a manifest's column twin.",
+        rich_help_panel=INPUT,
+    ),
+]
+
+
+def accompany(encoder: Encoder, captions: str, objects: str, twins: str, prompt: str) -> Encoder:
+    """The encoder, together with what is encoded beside the pictures."""
+    if prompt and not captions:
+        raise InputError("--prompt is for a captioner: give --captions hf:NAME")
+    if not (captions or objects or twins):
+        return encoder
+    from aigiscan.encoders.companions import CompanionEncoder
+
+    return CompanionEncoder(encoder, captions, objects, twins=bool(twins), prompt=prompt)
+
+
+def with_twins(records: Iterable[ImageRecord], twins: str) -> Listing:
+    """The records with their twins from a folder; as they are where no folder is named."""
+    from aigiscan.encoders.describe import GIVEN
+    from aigiscan.images import beside
+    from aigiscan.images.listing import Listing
+
+    if twins in ("", GIVEN):
+        return records if isinstance(records, Listing) else Listing(records)
+    return Listing(beside.with_twins(records, twins))
+
+
+def check_channels(encoder: Encoder, channels: Iterable[str], features: str) -> None:
+    """InputError if the encoder does not give what a feature view needs."""
+    from aigiscan.encoders.fingerprint import options_for
+
+    missing = set(channels) - encoder.channels().keys()
+    if missing:
+        options = options_for(missing)
+        raise InputError(f"--features {features} needs {' '.join(options) or ', '.join(sorted(missing))}")
