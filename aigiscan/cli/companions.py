@@ -12,7 +12,6 @@ from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
     from aigiscan.encoders.base import Encoder
-    from aigiscan.images.listing import Listing
     from aigiscan.images.records import ImageRecord
 
 Captions = Annotated[
@@ -62,15 +61,12 @@ def accompany(encoder: Encoder, captions: str, objects: str, twins: str, prompt:
     return CompanionEncoder(encoder, captions, objects, twins=bool(twins), prompt=prompt)
 
 
-def with_twins(records: Iterable[ImageRecord], twins: str) -> Listing:
+def with_twins(records: list[ImageRecord], twins: str) -> list[ImageRecord]:
     """The records with their twins from a folder; as they are where no folder is named."""
     from aigiscan.encoders.describe import GIVEN
     from aigiscan.images import beside
-    from aigiscan.images.listing import Listing
 
-    if twins in ("", GIVEN):
-        return records if isinstance(records, Listing) else Listing(records)
-    return Listing(beside.with_twins(records, twins))
+    return records if twins in ("", GIVEN) else list(beside.with_twins(records, twins))
 
 
 def check_channels(encoder: Encoder, channels: Iterable[str], features: str) -> None:

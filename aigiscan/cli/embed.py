@@ -167,7 +167,7 @@ def _make_encoder(
 
 
 def _write_beside(
-    records: Listing, captions: str, objects: str, prompt: str, device: str, running: dict[str, Any]
+    records: list[ImageRecord], captions: str, objects: str, prompt: str, device: str, running: dict[str, Any]
 ) -> None:
     """Captions and objects into files beside the pictures."""
     from aigiscan.embedding import EmbedSettings, describe

@@ -42,6 +42,8 @@ def show(
         counts = facts["counts"][what]
         if set(counts) != {""}:
             typer.echo(f"{what}: " + ", ".join(f"{key or '(none)'} {n}" for key, n in counts.items()))
+    for what, n in facts["beside"].items():
+        typer.echo(f"{what}: {n} of {facts['images']} images")
     for key, value in facts["fingerprint"].items():
         typer.echo(f"encoder {key}: {value if isinstance(value, str) else json.dumps(value)}")
     typer.echo("versions: " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()))
@@ -109,6 +111,18 @@ def verify(store: Path = typer.Argument(..., metavar="STORE", help="The store to
     typer.echo(f"{visible(str(store))}: everything is as it was written")
 
 
+def _beside(store: EmbeddingStore) -> dict[str, int]:
+    """How many images have a caption, objects and a twin, of what the store knows at all."""
+    import numpy as np
+
+    known = {"captions": np.asarray(store.rows.caption) != ""}
+    if "objects" in store.channels:
+        known["objects"] = store.read("objects") > 0
+    if "twin" in store.channels:
+        known["twins"] = np.ones(len(store), dtype=bool)
+    return {name: int(mask.sum()) for name, mask in known.items() if mask.any() or name != "captions"}
+
+
 def describe(store: EmbeddingStore) -> dict:
     """Everything ``show`` prints, as JSON values; counts are sorted by number, then name."""
 
@@ -126,6 +140,7 @@ def describe(store: EmbeddingStore) -> dict:
         "unfinished": store.unfinished,
         "channels": {name: [list(s.shape), s.dtype] for name, s in sorted(store.channels.items())},
         "counts": counts,
+        "beside": _beside(store),
         "fingerprint": store.fingerprint,
         "versions": store.versions,
         "failures": [list(failure) for failure in store.failures],

@@ -125,27 +125,13 @@ def test_the_ablations_of_a_store(clip: str, labelled: Path, tmp_path: Path) -> 
     store = tmp_path / "s.h5"
     call("embed", labelled, "-o", store, "-e", clip, "--precision", "fp32", *BOTH)
     shown = call("stores", "show", store).stdout
-    assert f"captions: {6 * PER_SOURCE} of {6 * PER_SOURCE}" in shown and "objects: 48 of 72" in shown
+    assert "captions: 72 of 72 images" in shown and "objects: 48 of 72 images" in shown
     modes = ("text", "image", "global", "local", "both")
     features = [word for mode in modes for word in ("--features", f"discrepancy:{mode}")]
-    call(
-        "evaluate",
-        store,
-        "-o",
-        tmp_path / "out",
-        *features,
-        "-p",
-        "C=0.1",
-        "--folds",
-        "3",
-        "--draws",
-        10,
-        "--gallery",
-        0,
-    )
-    with open(tmp_path / "out" / "held-out_sources.csv", newline="") as file:
-        table = list(csv.DictReader(file))
-    auc = {mode: float(next(row for row in table if f"discrepancy:{mode}" in row.values())["AUC"]) for mode in modes}
+    quick = ("-p", "C=0.1", "--folds", 3, "--draws", 10, "--gallery", 0, "--no-transfer")
+    call("evaluate", store, "-o", tmp_path / "out", *features, *quick)
+    with open(tmp_path / "out" / "held-out_sources_summary.csv", newline="") as file:
+        auc = {row["name"].partition(":")[2]: float(row["pooled AUC"]) for row in csv.DictReader(file)}
     assert min(auc[mode] for mode in ("global", "local", "both")) > 0.85
     assert max(auc[mode] for mode in ("text", "image")) < 0.7
     call("fit", store, "-o", tmp_path / "d", "--features", "discrepancy:global", *FIT)
@@ -178,18 +164,11 @@ def test_models_at_work_in_a_store_and_out_of_work_in_a_scan(
     with EmbeddingStore(store) as opened:
         mark = opened.fingerprint
         captions = dict(zip((Path(p).name for p in opened.rows.path), opened.rows.caption, strict=True))
-        before = opened.read("text")
     assert mark["captions"]["prompt"] == "a photo of" and mark["captions"]["source"] == captioner
     assert captions["untold.png"] and captions["photo-0.png"].startswith("a ")
     assert "0 images embedded, 13 known" in call(*arguments).stderr
     with EmbeddingStore(store) as opened:
         assert dict(zip((Path(p).name for p in opened.rows.path), opened.rows.caption, strict=True)) == captions
-    (new / "photo-0.txt").write_text("something else")
-    (new / "untold.txt").write_text(captions["untold.png"])
-    assert "1 images embedded, 12 known" in call("embed", new, "-o", store).stderr
-    with EmbeddingStore(store) as opened:
-        moved = np.abs(opened.read("text") - before).max(axis=1) > 1e-3
-        assert [Path(p).name for p in opened.rows.path[moved]] == ["photo-0.png"]
     call(*arguments[:-1], "another question", refused="captions: ")
 
 
