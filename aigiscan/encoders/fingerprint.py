@@ -18,6 +18,16 @@ COMPANIONS = {
 }
 
 
+#: field of a record → what is encoded of it
+_FIELDS = {"caption": "captions", "objects": "objects", "twin": "twins"}
+
+
+def record_fields(channels: Iterable[str]) -> tuple[str, ...]:
+    """The fields of a record that those channels depend on, beside the picture."""
+    wanted = set(channels)
+    return tuple(field for field, what in _FIELDS.items() if COMPANIONS[what] & wanted)
+
+
 def for_channels(fingerprint: Mapping[str, Any], channels: Iterable[str]) -> dict[str, Any]:
     """The fingerprint of what those channels depend on: no captions, objects or twins that no channel needs."""
     wanted = set(channels)
@@ -62,7 +72,7 @@ def options_for(channels: Iterable[str]) -> list[str]:
 def how_to_get(channels: Iterable[str]) -> str:
     """How a store comes to have those channels, to be put behind a message; "" for others."""
     options = options_for(channels)
-    return f"; embed again with {' '.join(options)}" if options else ""
+    return f"; embed again with {' '.join(options)} into a new store" if options else ""
 
 
 def encoder_from_fingerprint(fingerprint: Mapping[str, Any], *, device: str = "auto", heads: bool = False) -> Encoder:

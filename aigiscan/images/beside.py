@@ -70,7 +70,7 @@ def with_twins(records: Iterable[ImageRecord], folder: str | Path | None) -> Ite
 
     named: dict[str, list[str]] = {}
     for twin in find_images([os.fspath(folder)]):
-        named.setdefault(Path(twin.path).stem, []).append(twin.path)
+        named.setdefault(Path(twin.path).stem, []).append(os.path.abspath(twin.path))
     if not named:
         raise InputError(f"--twins {folder}: no picture is there; give the folder of the generated twins")
     for record in records:

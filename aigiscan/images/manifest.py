@@ -128,5 +128,5 @@ def _record(row: dict[str, str], folder: str, where: str) -> ImageRecord:
     path = on_disk(os.path.join(folder, name))
     texts = {column: row.get(column, "").strip() for column in _TEXTS}
     record = ImageRecord(path, label, error="" if os.path.lexists(path) else "no such file", **texts)
-    twin = on_disk(os.path.join(folder, record.twin)) if record.twin else ""
+    twin = os.path.abspath(on_disk(os.path.join(folder, record.twin))) if record.twin else ""
     return replace(record, split=parse_split(record.split) or record.split, twin=twin)

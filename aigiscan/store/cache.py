@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from aigiscan.encoders.fingerprint import record_fields
 from aigiscan.files import file_sha256
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store.files import locate
@@ -25,6 +26,7 @@ class StoreCache:
         self._folder = folder
         self._table = RowTable.beside(folder.path)
         self._lock = threading.Lock()
+        self._fields = record_fields(folder.channels)
 
     def close(self) -> None:
         """Close the connection."""
@@ -39,7 +41,7 @@ class StoreCache:
             found = os.stat(record.path)  # noqa: PTH116 (a Path for every file of a million costs more)
             with self._lock:
                 known = self._table.at(locate(record.path))
-                if known is not None and is_unchanged(known, found):
+                if known is not None and is_unchanged(known, found) and agrees(record, known.record, self._fields):
                     return known.id, known.facts
                 if not stat.S_ISREG(found.st_mode) or not self._table.has_size(found.st_size):
                     return None
@@ -47,7 +49,7 @@ class StoreCache:
         except (OSError, ValueError):
             return None  # the loader will open it again and say why not
         with self._lock:
-            same = self._table.of_content(found.st_size, digest)
+            same = [k for k in self._table.of_content(found.st_size, digest) if agrees(record, k.record, self._fields)]
         return (same[0].id, replace(same[0].facts, mtime_ns=found.st_mtime_ns)) if same else None
 
     def read_rows(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
@@ -58,6 +60,14 @@ class StoreCache:
             name: self._folder.read(name, parts, places).astype(np.float32, copy=False)
             for name in sorted(self._folder.channels)
         }
+
+
+def agrees(record: ImageRecord, known: ImageRecord, fields: Sequence[str]) -> bool:
+    """Whether what lies beside a picture now is what a row's channels were made of. fields: those that they depend on.
+
+    Where nothing lies beside it, the row has what a model found.
+    """
+    return all(getattr(record, name) in ("", getattr(known, name)) for name in fields)
 
 
 def is_unchanged(known: Known, found: os.stat_result) -> bool:

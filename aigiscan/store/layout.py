@@ -29,7 +29,12 @@ FORMAT = 1
 # Every field of the two records is a column; a new field is a new column, in old stores with its default. Text has a
 # fixed width, numbers are int64, unless it says here otherwise.
 LONG = "long text"
-_KINDS = {"path": LONG, "caption": LONG, "label": "int8", "width": "int32", "height": "int32"}
+_KINDS = {
+    **dict.fromkeys(("path", "caption", "objects", "twin"), LONG),
+    "label": "int8",
+    "width": "int32",
+    "height": "int32",
+}
 RECORD_COLUMNS = [field.name for field in fields(ImageRecord) if field.name != "error"]
 FACT_COLUMNS = [field.name for field in fields(FileFacts)]
 #: columns of the row table → numpy dtype, "text", or "long text" (of variable width in a file)

@@ -11,6 +11,7 @@ import numpy as np
 
 from aigiscan.encoders import compare_fingerprints
 from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec
+from aigiscan.encoders.fingerprint import how_to_get
 from aigiscan.errors import StoreError
 from aigiscan.files import follow_link
 from aigiscan.images.records import FileFacts, ImageRecord
@@ -155,8 +156,8 @@ class EmbeddingStore:
 
     def _spec(self, channel: str) -> ChannelSpec:
         if channel not in self.channels:
-            hint = "; embed again with --heads into a new store" if channel in ("heads", "sigma") else ""
-            raise StoreError(f"{self.path} has no channel '{channel}' (it has {', '.join(self.channel_names)}){hint}")
+            have = ", ".join(self.channel_names)
+            raise StoreError(f"{self.path} has no channel '{channel}' (it has {have}){how_to_get([channel])}")
         return self.channels[channel]
 
     def _rows(self, rows: np.ndarray | Sequence[int] | None) -> np.ndarray:

@@ -16,12 +16,13 @@ from filelock import FileLock, Timeout
 
 from aigiscan.encoders import compare_fingerprints
 from aigiscan.encoders.base import ChannelSpec
+from aigiscan.encoders.fingerprint import record_fields
 from aigiscan.errors import StoreError
 from aigiscan.files import follow_link, uninterrupted
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store import layout
 from aigiscan.store.buffer import EncodedRow, RowBuffer
-from aigiscan.store.cache import StoreCache, is_unchanged
+from aigiscan.store.cache import StoreCache, agrees, is_unchanged
 from aigiscan.store.files import explaining, identity, is_packed, locate, work_folder
 from aigiscan.store.folder import FIRST_PART, Folder, Selection, link
 from aigiscan.store.part import Part
@@ -64,6 +65,7 @@ class StoreWriter:
         self._flush_seconds, self._flush_bytes = flush_seconds, flush_bytes
         self._root = work_folder(self.path)
         self._packed = is_packed(self.path)
+        self._fields = record_fields(self.channels)
         self._lock = FileLock(self._root / LOCK_NAME, timeout=0)
         self._buffer = RowBuffer(self.fingerprint, self.channels)
         self._interval = flush_seconds
@@ -223,7 +225,9 @@ class StoreWriter:
             found = os.stat(record.path) if known is not None else None  # noqa: PTH116 (called a million times)
         except (OSError, ValueError):
             return None
-        return known if known is not None and found is not None and is_unchanged(known, found) else None
+        if known is None or found is None or not is_unchanged(known, found):
+            return None
+        return known if agrees(record, known.record, self._fields) else None
 
     def append(self, rows: Sequence[EncodedRow]) -> None:
         """Take a finished batch; it is on the disk at the latest one second and one batch later.
@@ -247,11 +251,12 @@ class StoreWriter:
     def _reuse(self, location: str, row: EncodedRow) -> None:
         table = self.folder.table
         here = table.at(location)
-        if here is not None and here.facts.sha256 == row.facts.sha256:  # known, or touched
-            self._update(here, row.record, row.facts)
-            return
-        same = table.of_content(row.facts.bytes, row.facts.sha256)
         record = row.record
+        if here is not None and here.facts.sha256 == row.facts.sha256 and agrees(record, here.record, self._fields):
+            self._update(here, record, row.facts)  # known, or touched
+            return
+        rows = table.of_content(row.facts.bytes, row.facts.sha256)
+        same = [known for known in rows if agrees(record, known.record, self._fields)]
         self._touch()
         for known in same:
             # a relative one is an older version's, of which nobody knows from where it was given
@@ -259,14 +264,20 @@ class StoreWriter:
                 table.drop(known.id)
                 if not _says_anything(record):
                     record = replace(known.record, path=record.path)
+        record = self._with_found(record, same[0].record)
         ((part, place),) = table.places([same[0].id])
         table.insert(part, place, to_values(location, record, row.facts))
+
+    def _with_found(self, record: ImageRecord, known: ImageRecord) -> ImageRecord:
+        """The record with what a model found for the row's channels, where nothing lies beside the picture."""
+        return replace(record, **{name: getattr(record, name) or getattr(known, name) for name in self._fields})
 
     def _update(self, known: Known, record: ImageRecord, facts: FileFacts) -> None:
         news: dict[str, Any] = {}
         if facts.mtime_ns != known.facts.mtime_ns:
             news["mtime_ns"] = facts.mtime_ns
         if _says_anything(record):
+            record = self._with_found(record, known.record)
             news |= {
                 name: getattr(record, name) for name in _INFO if getattr(record, name) != getattr(known.record, name)
             }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -164,11 +165,29 @@ def test_models_at_work_in_a_store_and_out_of_work_in_a_scan(
     with EmbeddingStore(store) as opened:
         mark = opened.fingerprint
         captions = dict(zip((Path(p).name for p in opened.rows.path), opened.rows.caption, strict=True))
+        before = opened.read("text")
     assert mark["captions"]["prompt"] == "a photo of" and mark["captions"]["source"] == captioner
     assert captions["untold.png"] and captions["photo-0.png"].startswith("a ")
     assert "0 images embedded, 13 known" in call(*arguments).stderr
     with EmbeddingStore(store) as opened:
         assert dict(zip((Path(p).name for p in opened.rows.path), opened.rows.caption, strict=True)) == captions
+    (new / "photo-0.txt").write_text("something else")
+    (new / "untold.txt").write_text(captions["untold.png"])
+    assert "1 images embedded, 12 known" in call("embed", new, "-o", store).stderr
+    with EmbeddingStore(store) as opened:
+        moved = np.abs(opened.read("text") - before).max(axis=1) > 1e-3
+        assert [Path(p).name for p in opened.rows.path[moved]] == ["photo-0.png"]
+    shutil.copy(new / "photo-2.png", new / "same.png")
+    shutil.copy(new / "photo-2.png", new / "other.png")
+    (new / "other.txt").write_text("another caption of the same picture")
+    done = call("embed", new, "-o", store).stderr
+    assert "1 images embedded" in done and "1 found again by content" in done
+    with EmbeddingStore(store) as opened:
+        row = {Path(p).name: i for i, p in enumerate(opened.rows.path)}
+        text = opened.read("text")
+        assert opened.rows.caption[row["same.png"]] == captions["photo-2.png"]
+        assert np.allclose(text[row["same.png"]], text[row["photo-2.png"]])
+        assert not np.allclose(text[row["other.png"]], text[row["photo-2.png"]])
     call(*arguments[:-1], "another question", refused="captions: ")
 
 
