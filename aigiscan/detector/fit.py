@@ -305,7 +305,7 @@ def _card(problem: _Problem, classifier: Any, thresholds: Mapping[str, Any], spe
         grade=settings.grade,
         description=settings.description,
         limits=list(settings.limits),
-        encoder=encoder_entry(table.encoder["name"], for_channels(table.encoder["fingerprint"], view.channels)),
+        encoder=encoder_entry(table.encoder["name"], for_channels(table.encoder["fingerprint"], problem.view.channels)),
         equalization=table.equalization,
         view=problem.view.params(),
         classifier=classifier_entry(settings.classifier, classifier),

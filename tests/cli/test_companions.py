@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "encoders"))
 import tiny_describers
 
 from aigiscan.detector.card import read_card
+from aigiscan.evaluation import words
 from aigiscan.images.beside import Region, as_json
 from aigiscan.store import EmbeddingStore
 
@@ -132,7 +133,7 @@ def test_the_ablations_of_a_store(clip: str, labelled: Path, tmp_path: Path) -> 
     quick = ("-p", "C=0.1", "--folds", 3, "--draws", 10, "--gallery", 0, "--no-transfer")
     call("evaluate", store, "-o", tmp_path / "out", *features, *quick)
     with open(tmp_path / "out" / "held-out_sources_summary.csv", newline="") as file:
-        auc = {row["name"].partition(":")[2]: float(row["pooled AUC"]) for row in csv.DictReader(file)}
+        auc = {row["name"].partition(":")[2]: float(row[words.AUC]) for row in csv.DictReader(file)}
     assert min(auc[mode] for mode in ("global", "local", "both")) > 0.85
     assert max(auc[mode] for mode in ("text", "image")) < 0.7
     call("fit", store, "-o", tmp_path / "d", "--features", "discrepancy:global", *FIT)
