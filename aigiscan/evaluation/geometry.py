@@ -172,7 +172,7 @@ def write_geometry(
     paths: Sequence[str] | np.ndarray | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Write ``geometry.json``, ``geometry.csv``, ``tsne.csv`` and ``tsne.png`` into ``out`` and return the JSON.
+    """Write ``geometry.json``, ``tsne.csv`` and ``tsne.png`` into ``out`` and return the JSON.
 
     X: embeddings (n, d). labels: 0 real, 1 fake, −1 unknown. generators: a name for each row, empty for photographs.
     kept: the columns that a search left, to compare the cloud before and after the removal (paper 000, figure 6), and
@@ -200,8 +200,6 @@ def write_geometry(
             rows.append({"columns": cloud_name, "subset": subset_name, **asdict(shape)})
     result = {"rows": rows}
     write_json(out / "geometry.json", result)
-    if rows:
-        write_csv(out / "geometry.csv", list(rows[0]), [list(row.values()) for row in rows])
     if len(X) >= 4:
         _write_tsne(out, clouds, labels, names, paths, seed)
     return result
