@@ -18,9 +18,10 @@ from aigiscan.encoders.describe import Captioner, Grounder
 from aigiscan.errors import EncoderError, InputError, MissingDependencyError
 from aigiscan.images.beside import complete
 from aigiscan.images.beside import write as write_beside
-from aigiscan.images.decode import DEFAULT_MAX_PIXELS
+from aigiscan.images.decode import DEFAULT_MAX_PIXELS, PLAIN_READER
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import ImageRecord
+from aigiscan.provenance import ProvenanceReader
 from aigiscan.runner import Encoded, run, run_batches
 from aigiscan.store import StoreWriter
 from aigiscan.store.shards import read_shard, write_shard
@@ -46,6 +47,7 @@ class EmbedSettings:
     prune: bool = False
     prune_most: bool = False
     isolate: float | None = None
+    reader: ProvenanceReader = PLAIN_READER
 
     def runner_options(self) -> dict[str, Any]:
         """The options of :func:`aigiscan.runner.run_batches`."""
@@ -56,6 +58,7 @@ class EmbedSettings:
             "equalization": equalization,
             "max_pixels": self.max_pixels,
             "isolate": self.isolate,
+            "reader": self.reader,
         }
 
 

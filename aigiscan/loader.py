@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aigiscan.encoders.base import Encoder
 from aigiscan.errors import InputError
 from aigiscan.images.ahead import in_order
-from aigiscan.images.decode import DEFAULT_MAX_PIXELS, decode
+from aigiscan.images.decode import DEFAULT_MAX_PIXELS, PLAIN_READER, decode
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import DecodedImage, FileFacts, ImageRecord
+from aigiscan.provenance import ProvenanceReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,7 @@ class Loader:
     max_pixels: int = DEFAULT_MAX_PIXELS
     cache: Cache | None = None
     decode: Callable[..., DecodedImage] = decode
+    reader: ProvenanceReader = PLAIN_READER
 
     def load(self, record: ImageRecord) -> Loaded:
         """One file; whatever is wrong with it becomes an error of its row."""
@@ -61,7 +63,7 @@ class Loader:
         if hit is not None:
             return Loaded(record, hit[1], row=hit[0])
         least_side = self.equalization.least_side if self.equalization is not None else 0
-        image = self.decode(record, max_pixels=self.max_pixels, least_side=least_side)
+        image = self.decode(record, max_pixels=self.max_pixels, least_side=least_side, reader=self.reader)
         if image.pixels is None:
             return Loaded(record, image.facts, error=image.error)
         try:

@@ -13,11 +13,12 @@ import numpy as np
 from aigiscan.encoders.base import Encoder
 from aigiscan.images.ahead import default_workers
 from aigiscan.images.beside import complete
-from aigiscan.images.decode import DEFAULT_MAX_PIXELS, decode
+from aigiscan.images.decode import DEFAULT_MAX_PIXELS, PLAIN_READER, decode
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.isolate import IsolatedDecoder
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.loader import Cache, Loaded, Loader
+from aigiscan.provenance import ProvenanceReader
 
 # A group is at most one batch for the encoder and the rows without work for it (cached, unreadable) in between; with
 # all heads of a ViT-L/14 this many cached rows are 50 MB.
@@ -57,11 +58,13 @@ def run_batches(
     cache: Cache | None = None,
     sizes: Iterator[int] | None = None,
     isolate: float | None = None,
+    reader: ProvenanceReader = PLAIN_READER,
 ) -> Iterator[list[Encoded]]:
     """As :func:`run`, in lists that end where a batch of the encoder ends: what a store keeps as finished work.
 
     sizes: images of the first, second, … batch, none above ``batch_size``; None: ``batch_size`` each.
     isolate: seconds that a picture may take to be decoded, in a process of its own (:mod:`aigiscan.images.isolate`).
+    reader: how claims of origin are read.
 
     workers: loader threads, None for one per core (at most 16); 0 loads in this thread. Two batches are read ahead,
     so memory does not grow with the number of records, which may come from a generator. A file that cannot be read or
@@ -72,7 +75,7 @@ def run_batches(
     batches = _Batches(repeat(batch_size) if sizes is None else sizes)
     group: list[Loaded] = []
     isolated = None if isolate is None else IsolatedDecoder(isolate)
-    loader = Loader(encoder, equalization, max_pixels, cache, isolated.decode if isolated else decode)
+    loader = Loader(encoder, equalization, max_pixels, cache, isolated.decode if isolated else decode, reader)
     loaded = loader.load_all(complete(records, encoder.beside), workers, ahead=2 * batch_size + workers)
     with ExitStack() as stack:
         stack.callback(loaded.close)

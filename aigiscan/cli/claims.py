@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from aigiscan.provenance import ProvenanceReader
 
 
-def provenance_reader(trust: Sequence[Path] = (), *, online: bool = False, personal: bool = False) -> ProvenanceReader:
-    """The reader for ``--c2pa-trust``, ``--online`` and ``--personal``; says once if manifests cannot be verified.
+def provenance_reader(
+    trust: Sequence[Path] = (), *, online: bool = False, personal: bool = False, say: bool = True
+) -> ProvenanceReader:
+    """The reader for ``--c2pa-trust``, ``--online`` and ``--personal``; say: whether manifests cannot be verified.
 
     MissingDependencyError where an option asks for verification and c2pa-python is missing.
     """
@@ -21,5 +23,6 @@ def provenance_reader(trust: Sequence[Path] = (), *, online: bool = False, perso
 
     if trust or online or c2pa.available():
         return ProvenanceReader(c2pa.Verifier(tuple(trust), online).check(), personal)
-    console.note(f"C2PA manifests are found, not verified: {c2pa.EXTRA}")
+    if say:
+        console.note(f"C2PA manifests are found, not verified: {c2pa.EXTRA}")
     return ProvenanceReader(None, personal)

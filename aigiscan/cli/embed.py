@@ -87,6 +87,7 @@ def embed(
     """Embed images into a store. Only what the store does not have is computed; a cut run goes on where it stopped."""
     from aigiscan.embedding import EmbedSettings, embed_with_dask
     from aigiscan.embedding import embed as embed_here
+    from aigiscan.images.decode import DEFAULT_MAX_PIXELS
 
     if output is None and not captions_only:
         raise InputError("say where to keep the embeddings: -o STORE.h5")
@@ -110,7 +111,7 @@ def embed(
         resume=resume,
         prune=prune,
         prune_most=yes,
-        **({"max_pixels": max_pixels} if max_pixels else {}),
+        max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
     )
     start = time.perf_counter()
     tracked = console.track(records, total=len(records), description="embed")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from aigiscan.cli import console
+from aigiscan.cli import console, options
 from aigiscan.cli.claims import provenance_reader
 from aigiscan.errors import InputError
 
@@ -18,10 +18,9 @@ HEADER = ("path", "label", "generator", "source", "claims")
 def label_by_claims(
     paths: list[str] = typer.Argument(..., metavar="PATH...", help="Folders, files or lists of pictures."),
     output: Path = typer.Option(..., "--output", "-o", help="CSV manifest to write."),
-    deep: bool = typer.Option(False, "--deep", help="Also look into the pixels (hidden texts, EXIF thumbnails)."),
-    c2pa_trust: list[Path] = typer.Option(
-        [], "--c2pa-trust", metavar="PEM", help="Certificates of C2PA signers to trust (repeatable)."
-    ),
+    deep: options.Deep = False,
+    c2pa_trust: options.C2paTrust = [],  # noqa: B006 (Typer copies it)
+    online: options.Online = False,
 ) -> None:
     """Label pictures by their own claims: 1 what says AI, 0 what names a camera; the rest is left out."""
     from aigiscan.files import write_csv
@@ -36,7 +35,7 @@ def label_by_claims(
     counts: Counter[str] = Counter()
     rows = []
     here = output.absolute().parent
-    origins = read_origins(records, provenance_reader(c2pa_trust), deep=deep)
+    origins = read_origins(records, provenance_reader(c2pa_trust, online=online), deep=deep)
     for origin in console.track(origins, total=len(records), description="claims"):
         claims = from_json(origin.facts.claims)
         label = None if origin.error else label_of(claims)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 INPUT, MODEL, PROMISE, OUTPUT, RUNNING = "Input", "Model", "Promise", "Output", "Running"
+PROVENANCE = "Provenance (docs/provenance.md)"
 
 Include = Annotated[
     list[str],
@@ -178,4 +179,25 @@ Seed = Annotated[
     typer.Option(
         "--seed", min=0, metavar="NUMBER", help="Seed of the folds and of the classifier.", rich_help_panel=RUNNING
     ),
+
+Deep = Annotated[
+    bool,
+    typer.Option(
+        "--deep",
+        help="With claims alone: also look into the pixels (hidden texts, EXIF thumbnails).",
+        rich_help_panel=PROVENANCE,
+    ),
+]
+C2paTrust = Annotated[
+    list[Path],
+    typer.Option(
+        "--c2pa-trust",
+        metavar="PEM",
+        help="Certificates of C2PA signers to trust (repeatable).",
+        rich_help_panel=PROVENANCE,
+    ),
+]
+Online = Annotated[
+    bool,
+    typer.Option("--online", help="Let C2PA fetch remote manifests and revocations.", rich_help_panel=PROVENANCE),
 ]

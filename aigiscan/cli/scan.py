@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from aigiscan.cli import console, options
+from aigiscan.cli.claims import provenance_reader
 from aigiscan.cli.companions import Twins, with_twins
+from aigiscan.cli.scan_claims import claim_batches
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from aigiscan.runner import Encoded
 
 BUILTIN = "builtin"
+_CLAIMS_AI = "claims-ai"
 _SHOWN_FAILURES = 10
 #: rows of the table on a terminal; the report has all
 _SHOWN_ROWS = 500
@@ -143,9 +146,27 @@ def scan(
         [],
         "--fail-on",
         metavar="VERDICTS",
-        help="Exit with 1 if a verdict is one of these: ai, uncertain, unreadable.",
+        help="Exit with 1 if a verdict is one of these: ai, uncertain, unreadable; or claims-ai: a file says AI.",
         rich_help_panel=options.OUTPUT,
     ),
+    provenance_only: bool = typer.Option(
+        False,
+        "--provenance-only",
+        help="No model: what files claim of their origin, thousands a second.",
+        rich_help_panel=options.PROVENANCE,
+    ),
+    deep: options.Deep = False,
+    hashed: bool = typer.Option(
+        False,
+        "--hash",
+        help="With claims alone: also the sha256, which reads whole files.",
+        rich_help_panel=options.PROVENANCE,
+    ),
+    personal: bool = typer.Option(
+        False, "--personal", help="Also say serial numbers and positions.", rich_help_panel=options.PROVENANCE
+    ),
+    c2pa_trust: options.C2paTrust = [],  # noqa: B006
+    online: options.Online = False,
     resume: bool = typer.Option(
         False,
         "--resume",
@@ -172,7 +193,7 @@ def scan(
     if quiet:
         console.set_verbosity(-1)
     on_screen = not (output or report_format or print0 or excel_safe or quiet) and sys.stdout.isatty()
-    wanted, failing = _verdicts("--only", only), _verdicts("--fail-on", fail_on)
+    wanted, failing = _verdicts("--only", only), _verdicts("--fail-on", fail_on, _CLAIMS_AI)
     if sort not in (None, "path", "p_ai"):
         raise InputError(f"--sort {sort} is not known: use path or p_ai")
     if resume and output is None:
@@ -182,27 +203,40 @@ def scan(
             "--fdr sets the threshold for the whole folder at the end: leave out --max-fpr and --resume (--cache keeps "
             "what is encoded)"
         )
+    if provenance_only and (detector or cache or any(v is not None for v in (max_fpr, max_miss, fdr, prior))):
+        raise InputError(
+            "--provenance-only judges nothing: leave out --detector, --cache and the options of the promise"
+        )
+    if (deep or hashed) and not provenance_only:
+        raise InputError("--deep and --hash go with --provenance-only: a scan that judges does both anyway")
     columns = REPORT_COLUMNS if prior is None else EVIDENCE_COLUMNS
     form = choose_format(report_format, output, excel_safe=excel_safe, columns=columns)
-    chosen = Detector.load(detector or BUILTIN).with_rates(max_fpr if fdr is None else fdr, max_miss, prior)
-    if detector is None and chosen.card.grade:
-        console.note(f"no --detector given: using the built-in one, {chosen.card.grade}: {chosen.card.description}")
-    for warning in chosen.calibration.warnings:
-        console.warn(warning)
+    reader = provenance_reader(c2pa_trust, online=online, personal=personal, say=provenance_only)
+    chosen = None
+    if not provenance_only:
+        chosen = Detector.load(detector or BUILTIN).with_rates(max_fpr if fdr is None else fdr, max_miss, prior)
+        if detector is None and chosen.card.grade:
+            console.note(f"no --detector given: using the built-in one, {chosen.card.grade}: {chosen.card.description}")
+        for warning in chosen.calibration.warnings:
+            console.warn(warning)
 
     start = time.perf_counter()
     running: dict[str, Any] = {
         "batch_size": batch_size,
         "workers": workers,
+        "reader": reader,
         **({"max_pixels": max_pixels} if max_pixels else {}),
     }
     running["isolate"] = time_limit if isolate else None
     source = _Source(paths, include=include, exclude=exclude, all_files=all_files, twins=twins, running=running)
+    if provenance_only and source.stores:
+        raise InputError(f"{source.stores[0]} is a store: --provenance-only reads files")
     made_by = MadeBy.of(
         chosen,
         {
             "columns": list(columns), "format": type(form).__name__, "excel_safe": excel_safe, "only": list(wanted),
             "prior": prior, "fdr": fdr, "precision": precision, "max_pixels": max_pixels,
+            "provenance": {**reader.options(), "deep": deep, "hash": hashed},
         },
     )  # fmt: skip
     outputs = _Outputs(form, Arrangement(wanted, sort or "path"))
@@ -219,38 +253,45 @@ def scan(
         small = 0
         if fdr is not None:
             console.note("--fdr needs all p-values: the report is written when the last picture is judged")
-        batches = source.batches(chosen, device=device, precision=precision, cache=cache)
+        if chosen is None:
+            verdicts = claim_batches(source.records, reader, deep=deep, hashed=hashed)
+        else:
+            batches = source.batches(chosen, device=device, precision=precision, cache=cache)
+            verdicts = (list(chosen.judge_batch(batch)) for batch in batches)
         with console.bar("scan", source.total, rows_on_terminal=outputs.uses_stdout and sys.stdout.isatty()) as advance:
-            for batch in batches:
-                rows = list(chosen.judge_batch(batch))
+            for rows in verdicts:
                 small += int(is_small([v.width for v in rows], [v.height for v in rows]).sum())
                 if fdr is None:
                     outputs.write(rows)
                 else:
                     waiting += rows
-                advance(len(batch))
+                advance(len(rows))
         if fdr is not None:
             outputs.write(at_discovery_rate(waiting, fdr))
-    if small and (note := chosen.calibration.small_note):
+    if chosen is not None and small and (note := chosen.calibration.small_note):
         console.note(f"{small} small pictures: {note}")
     if sys.stderr.isatty():
         console.note(summary(outputs.counts, time.perf_counter() - start))
         if not (on_screen or table):
             _tell_failures(outputs)
-        judged = outputs.counts.total() - outputs.counts["unreadable"]
-        console.note(meaning(chosen.calibration, judged, fdr))
-    if any(outputs.counts[value] for value in failing):
+        if chosen is None:
+            console.note("claims can be forged and stripped: no claim means nothing")
+        else:
+            judged = outputs.counts.total() - outputs.counts["unreadable"]
+            console.note(meaning(chosen.calibration, judged, fdr))
+    if any(outputs.counts[value] for value in failing) or (outputs.claim_ai and _CLAIMS_AI in failing):
         raise typer.Exit(1)
 
 
-def _verdicts(option: str, given: Sequence[str]) -> tuple[str, ...]:
-    """Verdicts of an option that takes several, apart or with commas between."""
+def _verdicts(option: str, given: Sequence[str], *more: str) -> tuple[str, ...]:
+    """Verdicts (and what else an option takes) of one that takes several, apart or with commas between."""
     from aigiscan.detector.verdict import VERDICTS
 
+    known = (*VERDICTS, *more)
     values = tuple(value for item in given for value in item.split(",") if value)
     for value in values:
-        if value not in VERDICTS:
-            raise InputError(f"{option} {value} is not a verdict: use one of {', '.join(VERDICTS)}")
+        if value not in known:
+            raise InputError(f"{option} {value} is not a verdict: use one of {', '.join(known)}")
     return values
 
 
@@ -337,6 +378,7 @@ class _Outputs:
         self.counts: Counter[str] = Counter()
         self.failures: list[Verdict] = []  # the first of them
         self.uses_stdout = False
+        self.claim_ai = False  # some file says so
 
     def __enter__(self) -> _Outputs:
         return self
@@ -346,9 +388,13 @@ class _Outputs:
 
     def write(self, rows: Sequence[Verdict]) -> None:
         """The rows of a batch, to all of them."""
+        from aigiscan.provenance.claims import from_json, says_ai
+
         for sink in self._sinks:
             sink.write(rows)
         self.counts.update(row.verdict for row in rows)
+        if any(row.claims and says_ai(from_json(row.claims)) for row in rows):
+            self.claim_ai = True
         room = _SHOWN_FAILURES - len(self.failures)
         self.failures += [row for row in rows if row.error][:room]
 

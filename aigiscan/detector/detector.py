@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: images judged at once: the classifier's cost per call vanishes
 _JUDGE_CHUNK = 64
-_FACTS = ("provenance", "width", "height", "format", "bytes", "sha256")
+_FACTS = ("provenance", "claims", "width", "height", "format", "bytes", "sha256")
 
 
 @dataclass(frozen=True)

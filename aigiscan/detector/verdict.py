@@ -8,6 +8,8 @@ VERDICT_AI = "ai"
 VERDICT_REAL = "real"
 VERDICT_UNCERTAIN = "uncertain"
 VERDICT_UNREADABLE = "unreadable"
+#: of a scan that reads claims alone
+VERDICT_UNJUDGED = "unjudged"
 VERDICTS = (VERDICT_AI, VERDICT_REAL, VERDICT_UNCERTAIN, VERDICT_UNREADABLE)
 
 
@@ -23,7 +25,8 @@ class Verdict:
     that and the caution's share. All three are None if unreadable. generator: attributed by a multi-class detector,
     else empty. provenance: what the file itself claims. width, height: pixels as stored. bytes: file size. error: why
     it is unreadable, else empty. likelihood_ratio: how many times as likely the score is for an AI-generated picture as
-    for a photograph; a column of the report only where a prior was asked for.
+    for a photograph; a column of the report only where a prior was asked for. claims: ``provenance`` in full, as
+    :func:`aigiscan.provenance.claims.to_json` writes it; in JSON lines alone.
     """
 
     path: str
@@ -40,9 +43,10 @@ class Verdict:
     sha256: str = ""
     error: str = ""
     likelihood_ratio: float | None = None
+    claims: str = ""
 
 
-_EVIDENCE = "likelihood_ratio"
-REPORT_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Verdict) if field.name != _EVIDENCE)
+_EVIDENCE, _CLAIMS = "likelihood_ratio", "claims"
+REPORT_COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Verdict) if f.name not in (_EVIDENCE, _CLAIMS))
 #: of a scan under a prior
 EVIDENCE_COLUMNS: tuple[str, ...] = (*REPORT_COLUMNS, _EVIDENCE)

@@ -16,14 +16,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import lru_cache
 from queue import Empty, LifoQueue
 from typing import BinaryIO
 
 from PIL import Image
 
 from aigiscan.errors import InputError
-from aigiscan.images.decode import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode, file_facts
+from aigiscan.images.decode import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, PLAIN_READER, decode, file_facts
 from aigiscan.images.records import DecodedImage, FileFacts, ImageRecord
+from aigiscan.provenance import ProvenanceReader
 
 #: what is started; tests put a decoder with known faults here
 COMMAND = [sys.executable, "-m", "aigiscan.images.isolate"]
@@ -127,14 +129,22 @@ class IsolatedDecoder:
                 process.kill()
         return process
 
-    def decode(self, record: ImageRecord, *, max_pixels: int = DEFAULT_MAX_PIXELS, least_side: int = 0) -> DecodedImage:
+    def decode(
+        self,
+        record: ImageRecord,
+        *,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        least_side: int = 0,
+        reader: ProvenanceReader = PLAIN_READER,
+    ) -> DecodedImage:
         """As the function of that name, with default limits of size."""
         if record.error:
             return DecodedImage(record, FileFacts(), error=record.error)
         if self._left:
             return DecodedImage(record, FileFacts(), error="not read: the run was stopped")
         process = self._process()
-        request = json.dumps({"path": record.path, "max_pixels": max_pixels, "least_side": least_side}).encode()
+        asked = {"path": record.path, "max_pixels": max_pixels, "least_side": least_side, "reader": reader.options()}
+        request = json.dumps(asked).encode()
         try:
             answer = process.ask(request, self._seconds)
         except BaseException:  # a Ctrl-C in the middle of an answer
@@ -175,6 +185,11 @@ def _receive(stream: BinaryIO) -> bytes | None:
     return payload if len(payload) == length else None
 
 
+@lru_cache
+def _reader(options: str) -> ProvenanceReader:
+    return ProvenanceReader.of(json.loads(options))
+
+
 def serve() -> None:
     """What a process does until its input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the run, which then ends this one
@@ -183,7 +198,8 @@ def serve() -> None:
     _send(answers, b"ready")
     while (request := _receive(sys.stdin.buffer)) is not None:
         asked = json.loads(request)
-        image = decode(ImageRecord(asked.pop("path")), **asked)
+        reader = _reader(json.dumps(asked.pop("reader")))
+        image = decode(ImageRecord(asked.pop("path")), reader=reader, **asked)
         pixels = image.pixels
         head = {"facts": asdict(image.facts), "error": image.error, "size": pixels.size if pixels else None}
         _send(answers, json.dumps(head).encode())

@@ -78,6 +78,9 @@ class Verifier:
         except C2paError as error:
             raise InputError(f"--c2pa-trust {', '.join(map(str, self.trust))}: {clean(str(error))}") from None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"trust": self.trust, "online": self.online}  # without the library's context, which is made anew
+
     def check(self) -> Verifier:
         """Itself; raises now what it would raise at the first file."""
         _ = self._context

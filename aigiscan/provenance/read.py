@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aigiscan.provenance import c2pa
 from aigiscan.provenance.claims import C2PA, Claim
@@ -55,6 +56,21 @@ class ProvenanceReader:
     def plain(cls) -> ProvenanceReader:
         """Offline and without trust list; manifests are verified where c2pa-python is installed."""
         return cls(c2pa.Verifier() if c2pa.available() else None)
+
+    def options(self) -> dict[str, Any]:
+        """Plain values from which :meth:`of` makes the same reader in another process."""
+        verifier = self.verifier
+        given = (
+            None if verifier is None else {"trust": [str(path) for path in verifier.trust], "online": verifier.online}
+        )
+        return {"verifier": given, "personal": self.personal}
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> ProvenanceReader:
+        """The reader whose :meth:`options` these are."""
+        given = options["verifier"]
+        verifier = given and c2pa.Verifier(tuple(map(Path, given["trust"])), given["online"])
+        return cls(verifier, options["personal"])
 
     def read(self, file: BinaryIO | bytes) -> Provenance:
         """The metadata of a file; pixels are passed over. Never raises for what a file holds; OSError of the file."""

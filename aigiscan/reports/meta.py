@@ -34,8 +34,10 @@ class MadeBy:
     settings: Mapping[str, Any]
 
     @classmethod
-    def of(cls, detector: Detector, settings: Mapping[str, Any]) -> MadeBy:
-        """What a detector is, in plain values."""
+    def of(cls, detector: Detector | None, settings: Mapping[str, Any]) -> MadeBy:
+        """What a detector is, in plain values; None where claims alone are read."""
+        if detector is None:
+            return cls({"name": "none, claims alone", "weights_sha256": ""}, plain(settings))
         card = detector.card
         calibration = hashlib.sha256()
         for name, values in sorted(detector.calibration.to_arrays().items()):

@@ -7,7 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aigiscan.detector.verdict import VERDICT_AI, VERDICT_REAL, VERDICT_UNCERTAIN, VERDICT_UNREADABLE, VERDICTS, Verdict
+from aigiscan.detector.verdict import (
+    VERDICT_AI,
+    VERDICT_REAL,
+    VERDICT_UNCERTAIN,
+    VERDICT_UNJUDGED,
+    VERDICT_UNREADABLE,
+    VERDICTS,
+    Verdict,
+)
 from aigiscan.text import visible
 
 if TYPE_CHECKING:
@@ -15,7 +23,13 @@ if TYPE_CHECKING:
 
     from aigiscan.detector.calibration import Calibration
 
-_STYLES = {VERDICT_AI: "bold red", VERDICT_REAL: "green", VERDICT_UNCERTAIN: "yellow", VERDICT_UNREADABLE: "magenta"}
+_STYLES = {
+    VERDICT_AI: "bold red",
+    VERDICT_REAL: "green",
+    VERDICT_UNCERTAIN: "yellow",
+    VERDICT_UNREADABLE: "magenta",
+    VERDICT_UNJUDGED: "",
+}
 #: names get so much of the room that is left beside numbers, if they are long, and never less than so many cells
 _NAME_SHARE = 0.5
 _MIN_NAME = 16

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from aigiscan.detector.verdict import REPORT_COLUMNS, Verdict
 from aigiscan.errors import InputError
+from aigiscan.provenance.claims import as_objects, from_json
 from aigiscan.text import csv_line, json_line, printable, safe_cell
 
 
@@ -103,7 +104,7 @@ class CsvFormat:
 
 @dataclass(frozen=True, slots=True)
 class JsonLinesFormat:
-    """One JSON object per line, same keys as the CSV columns; null where there is no number."""
+    """One JSON object per line: the CSV columns as keys, null where there is no number, and ``claims``."""
 
     columns: tuple[str, ...] = REPORT_COLUMNS
 
@@ -113,7 +114,7 @@ class JsonLinesFormat:
 
     def line(self, row: Verdict) -> str:
         """One row."""
-        return json_line(_values(row, self.columns))
+        return json_line(_values(row, self.columns) | {"claims": as_objects(from_json(row.claims))})
 
     def spelled(self, path: str) -> str:
         """A path as a JSON reader gets it."""

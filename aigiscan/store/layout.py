@@ -30,7 +30,7 @@ FORMAT = 1
 # fixed width, numbers are int64, unless it says here otherwise.
 LONG = "long text"
 _KINDS = {
-    **dict.fromkeys(("path", "caption", "objects", "twin"), LONG),
+    **dict.fromkeys(("path", "caption", "objects", "twin", "claims"), LONG),
     "label": "int8",
     "width": "int32",
     "height": "int32",
