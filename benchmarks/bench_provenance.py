@@ -2,8 +2,8 @@
 
     python benchmarks/bench_provenance.py DATA [--rounds 3]
 
-DATA: a folder of pictures. exiftool reads more tags (and, with -fast2, no trailers and no maker notes); aigiscan decides
-what the tags mean, reads trailers and verifies C2PA. Also how many claims there are, by kind and by AI or not, with the
+DATA: a folder of pictures. exiftool reads more tags (with -fast2 no trailers and no maker notes); aigiscan decides what
+the tags mean, reads trailers and verifies C2PA. Also how many claims there are, by kind and by AI or not, with the
 labels of the data set's manifest where DATA has one: photographs that say AI would be false claims.
 """
 
@@ -44,9 +44,8 @@ def main() -> None:
     files = len(rows)
     for name, took in seconds.items():
         if took:
-            print(
-                f"{name}: {files / statistics.median(took):.0f} files/s ({', '.join(f'{t:.2f}' for t in took)} s for {files})"
-            )
+            each = ", ".join(f"{t:.2f}" for t in took)
+            print(f"{name}: {files / statistics.median(took):.0f} files/s ({each} s for {files})")
     if seconds["exiftool"]:
         ratios = [b / a for a, b in zip(seconds["aigiscan"], seconds["exiftool"], strict=True)]
         print(f"exiftool's time over ours: {statistics.median(ratios):.2f}")
