@@ -179,7 +179,7 @@ Seed = Annotated[
     typer.Option(
         "--seed", min=0, metavar="NUMBER", help="Seed of the folds and of the classifier.", rich_help_panel=RUNNING
     ),
-
+]
 Deep = Annotated[
     bool,
     typer.Option(
