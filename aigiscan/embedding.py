@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,9 @@ from aigiscan.encoders.describe import Captioner, Grounder
 from aigiscan.errors import EncoderError, InputError, MissingDependencyError
 from aigiscan.images.beside import complete
 from aigiscan.images.beside import write as write_beside
-from aigiscan.images.decode import DEFAULT_MAX_PIXELS, PLAIN_READER
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import ImageRecord
-from aigiscan.provenance import ProvenanceReader
-from aigiscan.runner import Encoded, run, run_batches
+from aigiscan.runner import Encoded, RunSettings, run_batches
 from aigiscan.store import StoreWriter
 from aigiscan.store.shards import read_shard, write_shard
 
@@ -32,34 +30,13 @@ _SHOWN_FAILURES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class EmbedSettings:
-    """How to go through the images.
+class EmbedSettings(RunSettings):
+    """How to go through the images, and what becomes of the store: ``resume=False`` makes it anew; ``prune`` drops the
+    rows of files that are gone, ``prune_most`` also if that is more than half of them."""
 
-    equalization: as :meth:`Equalization.parse` reads it, "" none. prune_most: also if more than half of the rows would
-    go. isolate: see :func:`aigiscan.runner.run_batches`.
-    """
-
-    equalization: str = ""
-    batch_size: int = 32
-    workers: int | None = None
-    max_pixels: int = DEFAULT_MAX_PIXELS
     resume: bool = True
     prune: bool = False
     prune_most: bool = False
-    isolate: float | None = None
-    reader: ProvenanceReader = PLAIN_READER
-
-    def runner_options(self) -> dict[str, Any]:
-        """The options of :func:`aigiscan.runner.run_batches`."""
-        equalization = Equalization.parse(self.equalization) if self.equalization else None
-        return {
-            "batch_size": self.batch_size,
-            "workers": self.workers,
-            "equalization": equalization,
-            "max_pixels": self.max_pixels,
-            "isolate": self.isolate,
-            "reader": self.reader,
-        }
 
 
 @dataclass(slots=True)
@@ -87,10 +64,9 @@ class EmbedSummary:
                 self.failures.append(failure)
 
 
-def store_fingerprint(encoder: Encoder, equalization: str = "") -> dict[str, Any]:
+def store_fingerprint(encoder: Encoder, equalization: Equalization | None = None) -> dict[str, Any]:
     """What a store keeps as its fingerprint: the encoder's, and the canonical equalisation ("" none)."""
-    canonical = Equalization.parse(equalization).spec if equalization else ""
-    return {**encoder.fingerprint(), "equalization": canonical}
+    return {**encoder.fingerprint(), "equalization": equalization.spec if equalization else ""}
 
 
 def embed(
@@ -102,7 +78,7 @@ def embed(
     fingerprint = store_fingerprint(encoder, settings.equalization)
     with StoreWriter(store, fingerprint, encoder.channels(), resume=settings.resume) as writer:
         pending = writer.pending(complete(_count(records, summary), encoder.beside))
-        for rows in run_batches(pending, encoder, cache=writer.cache, **settings.runner_options()):
+        for rows in run_batches(pending, encoder, settings, cache=writer.cache):
             writer.append(rows)
             summary.note_failures((row.record.path, row.error) for row in rows if row.channels is None)
             summary.moved += sum(row.reused for row in rows)
@@ -121,7 +97,7 @@ def _prune(writer: StoreWriter, settings: EmbedSettings, summary: EmbedSummary) 
 def encode_batches(
     records: Iterable[ImageRecord],
     encoder: Encoder,
-    settings: EmbedSettings,
+    settings: RunSettings,
     cache: str | Path | None = None,
     sizes: Iterator[int] | None = None,
 ) -> Iterator[list[Encoded]]:
@@ -129,13 +105,12 @@ def encode_batches(
 
     sizes: of the batches, see :func:`aigiscan.runner.run_batches`.
     """
-    options = {**settings.runner_options(), "sizes": sizes}
     if cache is None:
-        yield from run_batches(records, encoder, **options)
+        yield from run_batches(records, encoder, settings, sizes=sizes)
         return
     fingerprint = store_fingerprint(encoder, settings.equalization)
     with StoreWriter(cache, fingerprint, encoder.channels(), resume=True) as writer:
-        for rows in run_batches(records, encoder, cache=writer.cache, **options):
+        for rows in run_batches(records, encoder, settings, cache=writer.cache, sizes=sizes):
             writer.append(rows)
             yield rows
 
@@ -159,7 +134,7 @@ def describe(
     """
     encoder = DescribingEncoder(captioner, grounder)
     summary = EmbedSummary()
-    options = {**(settings or EmbedSettings()).runner_options(), "equalization": None}
+    settings = replace(settings or EmbedSettings(), equalization=None)
 
     def lacking() -> Iterator[ImageRecord]:
         for record in complete(_count(records, summary), encoder.beside):
@@ -167,7 +142,7 @@ def describe(
                 summary.known -= 1
                 yield record
 
-    for rows in run_batches(lacking(), encoder, **options):
+    for rows in run_batches(lacking(), encoder, settings):
         summary.note_failures((row.record.path, row.error) for row in rows if row.channels is None)
         summary.encoded += sum(write_beside(row.record, encoder.beside) for row in rows if row.channels is not None)
     return summary
@@ -227,7 +202,7 @@ def embed_with_dask(
                 device=encoder.options.device,
                 settings=settings,
             )
-            for some in _slices(_unknown(_count(records, summary), writer, summary), settings)
+            for some in _slices(_unknown(complete(_count(records, summary), encoder.beside), writer, summary), settings)
         ]
         futures = client.map(embed_slice, tasks, pure=False)
         for future, (rows, failures) in as_completed(futures, with_results=True):
@@ -271,8 +246,11 @@ def embed_slice(task: SliceTask) -> tuple[int, list[tuple[str, str]]]:
         raise EncoderError(f"a worker's encoder differs from the scheduler's: {'; '.join(different)}; install the same")
     # The worker may run in another folder; the store shows the names that the user gave.
     absolute = [replace(record, path=os.path.join(task.folder, record.path)) for record in task.records]
-    rows = run(absolute, encoder, **task.settings.runner_options())
-    named = ((row.record.path, replace(row, record=record)) for record, row in zip(task.records, rows, strict=True))
+    rows = chain.from_iterable(run_batches(absolute, encoder, task.settings))
+    named = (
+        (row.record.path, replace(row, record=replace(row.record, path=record.path)))
+        for record, row in zip(task.records, rows, strict=True)
+    )
     write_shard(target, fingerprint, encoder.channels(), named)
     done = read_shard(target)
     assert done is not None

@@ -41,41 +41,56 @@ class Encoded:
     reused: bool = False
 
 
-def run(records: Iterable[ImageRecord], encoder: Encoder, **options: Any) -> Iterator[Encoded]:
-    """Encode images; one :class:`Encoded` per record, in the order of the records. Options: :func:`run_batches`."""
-    for rows in run_batches(records, encoder, **options):
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How to go through images.
+
+    workers: loader threads, None for one per core (at most 16); 0 loads in the thread that runs. max_pixels: files with
+    more are an error. isolate: seconds that a picture may take to be decoded, in a process of its own
+    (:mod:`aigiscan.images.isolate`); None: in this process. reader: how claims of origin are read.
+    """
+
+    equalization: Equalization | None = None
+    batch_size: int = 32
+    workers: int | None = None
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    isolate: float | None = None
+    reader: ProvenanceReader = PLAIN_READER
+
+
+def run(
+    records: Iterable[ImageRecord], encoder: Encoder, *, cache: Cache | None = None, **settings: Any
+) -> Iterator[Encoded]:
+    """Encode images; one :class:`Encoded` per record, in the order of the records. settings: of
+    :class:`RunSettings`."""
+    for rows in run_batches(records, encoder, RunSettings(**settings), cache=cache):
         yield from rows
 
 
 def run_batches(
     records: Iterable[ImageRecord],
     encoder: Encoder,
+    settings: RunSettings | None = None,
     *,
-    batch_size: int = 32,
-    workers: int | None = None,
-    equalization: Equalization | None = None,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
     cache: Cache | None = None,
     sizes: Iterator[int] | None = None,
-    isolate: float | None = None,
-    reader: ProvenanceReader = PLAIN_READER,
 ) -> Iterator[list[Encoded]]:
     """As :func:`run`, in lists that end where a batch of the encoder ends: what a store keeps as finished work.
 
     sizes: images of the first, second, … batch, none above ``batch_size``; None: ``batch_size`` each.
-    isolate: seconds that a picture may take to be decoded, in a process of its own (:mod:`aigiscan.images.isolate`).
-    reader: how claims of origin are read.
 
-    workers: loader threads, None for one per core (at most 16); 0 loads in this thread. Two batches are read ahead,
-    so memory does not grow with the number of records, which may come from a generator. A file that cannot be read or
-    prepared becomes a row with ``error``; an exception of ``encoder.encode`` is raised. Ctrl-C, or closing the
-    generator, stops the threads.
+    Two batches are read ahead, so memory does not grow with the number of records, which may come from a generator. A
+    file that cannot be read or prepared becomes a row with ``error``; an exception of ``encoder.encode`` is raised.
+    Ctrl-C, or closing the generator, stops the threads.
     """
-    workers = default_workers() if workers is None else workers
+    settings = settings or RunSettings()
+    batch_size, isolate = settings.batch_size, settings.isolate
+    workers = default_workers() if settings.workers is None else settings.workers
     batches = _Batches(repeat(batch_size) if sizes is None else sizes)
     group: list[Loaded] = []
     isolated = None if isolate is None else IsolatedDecoder(isolate)
-    loader = Loader(encoder, equalization, max_pixels, cache, isolated.decode if isolated else decode, reader)
+    decoder = isolated.decode if isolated else decode
+    loader = Loader(encoder, settings.equalization, settings.max_pixels, cache, decoder, settings.reader)
     loaded = loader.load_all(complete(records, encoder.beside), workers, ahead=2 * batch_size + workers)
     with ExitStack() as stack:
         stack.callback(loaded.close)

@@ -67,7 +67,7 @@ def filled_cache(images: Path, cache: Path) -> Path:
     encoder = detector.make_encoder(device="cpu")
     specs = encoder.channels()
     rng = np.random.default_rng(0)
-    with StoreWriter(cache, store_fingerprint(encoder, detector.card.equalization), specs) as writer:
+    with StoreWriter(cache, store_fingerprint(encoder, detector.equalization), specs) as writer:
         for record in find_images([str(images)]):
             stat = Path(record.path).stat()
             facts = FileFacts(64, 64, "JPEG", stat.st_size, "0" * 64, stat.st_mtime_ns)

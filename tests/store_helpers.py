@@ -12,7 +12,7 @@ from PIL import Image
 
 from aigiscan.encoders.base import EncoderOptions
 from aigiscan.images.records import ImageRecord
-from aigiscan.runner import run_batches
+from aigiscan.runner import RunSettings, run_batches
 from aigiscan.store import StoreWriter
 
 HEADS = EncoderOptions(heads=True)
@@ -33,7 +33,7 @@ def embed(
     """Bring the store up to date with the records; returns the encoder, which counts its batches."""
     encoder = encoder or FakeEncoder(HEADS)
     with writer_of(store, encoder, **writer) as w:
-        for rows in run_batches(w.pending(records), encoder, batch_size=4, workers=0, cache=w.cache):
+        for rows in run_batches(w.pending(records), encoder, RunSettings(batch_size=4, workers=0), cache=w.cache):
             w.append(rows)
         if prune:
             w.prune()

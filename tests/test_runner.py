@@ -13,7 +13,7 @@ from fake_encoder import FakeEncoder
 from aigiscan.images.ahead import default_workers
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import FileFacts, ImageRecord
-from aigiscan.runner import after_whole_batches, growing_batches, run, run_batches
+from aigiscan.runner import RunSettings, after_whole_batches, growing_batches, run, run_batches
 
 
 def records_of(paths):
@@ -58,7 +58,7 @@ def test_batches_are_full_and_lists_end_where_batches_end(make_images):
     paths = make_images(10)
     paths[1].write_bytes(b"junk")
     encoder = FakeEncoder()
-    lists = list(run_batches(records_of(paths), encoder, batch_size=4))
+    lists = list(run_batches(records_of(paths), encoder, RunSettings(batch_size=4)))
     assert encoder.batches == [4, 4, 1]
     assert [len(rows) for rows in lists] == [5, 4, 1]
 
@@ -141,7 +141,7 @@ def test_look_ahead_is_bounded_and_records_may_come_from_a_generator(make_images
 def test_threads_end_when_the_run_is_left(make_images, stop):
     paths = make_images(12)
     before = threading.active_count()
-    rows = run_batches(records_of(paths), FakeEncoder(), batch_size=2, workers=3)
+    rows = run_batches(records_of(paths), FakeEncoder(), RunSettings(batch_size=2, workers=3))
     next(rows)
     if stop is None:
         rows.close()
@@ -212,7 +212,7 @@ def test_a_run_cut_anywhere_goes_on_to_the_same_numbers(make_images, batch_size)
         paths[i].write_bytes(b"")
 
     def rows_of(records, sizes):
-        batches = run_batches(records, SociableEncoder(), batch_size=batch_size, sizes=sizes, workers=0)
+        batches = run_batches(records, SociableEncoder(), RunSettings(batch_size=batch_size, workers=0), sizes=sizes)
         return [None if r.channels is None else r.channels["embedding"].tobytes() for rows in batches for r in rows]
 
     records = records_of(paths)

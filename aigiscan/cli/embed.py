@@ -30,7 +30,7 @@ def embed(
         ..., metavar="PATH...", help="Folders, files, a .txt list, a CSV manifest, or - for a list on standard input."
     ),
     output: Path | None = typer.Option(
-        None, "--output", "-o", help="Store to make or continue: a file NAME.h5, or a folder that takes files of parts."
+        None, "--output", "-o", help="Store to make or continue: a folder (adding to it is cheap), or one file NAME.h5."
     ),
     encoder: str | None = typer.Option(
         None,
@@ -81,20 +81,18 @@ def embed(
         None, "--max-pixels", min=1, help="Files with more pixels are not decoded but reported."
     ),
     unlabelled: bool = typer.Option(False, "--unlabelled", help="Read no labels from folders and manifests."),
-    backend: str = typer.Option("local", "--backend", help="local, or dask: on an existing cluster."),
-    scheduler: str = typer.Option("", "--scheduler", help="Address of the Dask scheduler, e.g. tcp://HOST:8786."),
+    backend: options.Backend = "local",
+    scheduler: options.Scheduler = "",
 ) -> None:
     """Embed images into a store. Only what the store does not have is computed; a cut run goes on where it stopped."""
     from aigiscan.embedding import EmbedSettings, embed_with_dask
     from aigiscan.embedding import embed as embed_here
     from aigiscan.images.decode import DEFAULT_MAX_PIXELS
+    from aigiscan.images.equalize import Equalization
 
     if output is None and not captions_only:
-        raise InputError("say where to keep the embeddings: -o STORE.h5")
-    if backend not in ("local", "dask"):
-        raise InputError(f"--backend {backend} is not known: use local or dask")
-    if (backend == "dask") != bool(scheduler):
-        raise InputError("--backend dask and --scheduler ADDRESS go together")
+        raise InputError("say where to keep the embeddings: -o STORE")
+    options.check_backend(backend, scheduler)
     records = with_twins(_find(paths, include, exclude, unlabelled), twins)
     if captions_only or output is None:
         _write_beside(records, captions, objects, prompt, device, {"batch_size": batch_size, "workers": workers})
@@ -103,8 +101,9 @@ def embed(
     given = {key: value for key, value in chosen.items() if value}
     beside = (captions, objects, twins, prompt)
     made, stored_equalization = _make_encoder(encoder, output if resume else None, device, precision, given, beside)
+    spec = stored_equalization if equalize is None else equalize
     settings = EmbedSettings(
-        equalization=stored_equalization if equalize is None else equalize,
+        equalization=Equalization.parse(spec) if spec else None,
         batch_size=batch_size,
         workers=workers,
         isolate=time_limit if isolate else None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from aigiscan.errors import InputError
+
 INPUT, MODEL, PROMISE, OUTPUT, RUNNING = "Input", "Model", "Promise", "Output", "Running"
 PROVENANCE = "Provenance (docs/provenance.md)"
 
@@ -91,7 +93,6 @@ Cache = Annotated[
         rich_help_panel=RUNNING,
     ),
 ]
-
 Encoder = Annotated[
     str,
     typer.Option(
@@ -201,3 +202,24 @@ Online = Annotated[
     bool,
     typer.Option("--online", help="Let C2PA fetch remote manifests and revocations.", rich_help_panel=PROVENANCE),
 ]
+Backend = Annotated[
+    str,
+    typer.Option("--backend", metavar="WHERE", help="local, or dask: on an existing cluster.", rich_help_panel=RUNNING),
+]
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="With --backend dask: address of the scheduler, e.g. tcp://HOST:8786.",
+        rich_help_panel=RUNNING,
+    ),
+]
+
+
+def check_backend(backend: str, scheduler: str) -> None:
+    """InputError unless the two options go together."""
+    if backend not in ("local", "dask"):
+        raise InputError(f"--backend {backend} is not known: use local or dask")
+    if (backend == "dask") != bool(scheduler):
+        raise InputError("--backend dask and --scheduler ADDRESS go together")

@@ -179,6 +179,8 @@ def scan(
     isolate: options.Isolate = False,
     time_limit: options.TimeLimit = 60.0,
     device: options.Device = "auto",
+    backend: options.Backend = "local",
+    scheduler: options.Scheduler = "",
 ) -> None:
     """Judge every image: ai, real, uncertain or unreadable. A table on a terminal; CSV to a pipe or a file."""
     from aigiscan.detector.calibration import is_small
@@ -198,6 +200,9 @@ def scan(
         raise InputError(f"--sort {sort} is not known: use path or p_ai")
     if resume and output is None:
         raise InputError("--resume continues a report file: give it with -o FILE")
+    options.check_backend(backend, scheduler)
+    if scheduler and cache is None:
+        raise InputError("--backend dask needs --cache STORE, in a place that all machines see: workers write there")
     if fdr is not None and (max_fpr is not None or resume):
         raise InputError(
             "--fdr sets the threshold for the whole folder at the end: leave out --max-fpr and --resume (--cache keeps "
@@ -256,7 +261,7 @@ def scan(
         if chosen is None:
             verdicts = claim_batches(source.records, reader, deep=deep, hashed=hashed)
         else:
-            batches = source.batches(chosen, device=device, precision=precision, cache=cache)
+            batches = source.batches(chosen, device=device, precision=precision, cache=cache, scheduler=scheduler)
             verdicts = (list(chosen.judge_batch(batch)) for batch in batches)
         with console.bar("scan", source.total, rows_on_terminal=outputs.uses_stdout and sys.stdout.isatty()) as advance:
             for rows in verdicts:
@@ -349,11 +354,12 @@ class _Source:
         return False
 
     def batches(
-        self, detector: Detector, *, device: str, precision: str | None, cache: Path | None
+        self, detector: Detector, *, device: str, precision: str | None, cache: Path | None, scheduler: str
     ) -> Iterator[list[Encoded]]:
-        """Encoded images in sorted path order, a batch at a time: stores first, then files."""
+        """Encoded images in sorted path order, a batch at a time: stores first, then files. scheduler: of the cluster
+        that encodes first what the cache does not hold."""
         from aigiscan.detector.stored import encoded_from_store
-        from aigiscan.embedding import EmbedSettings, encode_batches
+        from aigiscan.embedding import EmbedSettings, embed_with_dask, encode_batches
         from aigiscan.runner import growing_batches
 
         for path in self.stores:
@@ -363,7 +369,9 @@ class _Source:
         if self.records:
             encoder = detector.make_encoder(device=device, precision=precision)
             log.debug("encoder %s", encoder.name)
-            settings = EmbedSettings(equalization=detector.card.equalization, **self._running)
+            settings = EmbedSettings(equalization=detector.equalization, **self._running)
+            if scheduler and cache is not None:
+                embed_with_dask(self.records, encoder, cache, scheduler, settings)
             sizes = self._sizes or growing_batches(settings.batch_size)
             yield from encode_batches(self.records, encoder, settings, cache, sizes)
 

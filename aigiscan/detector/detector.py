@@ -264,14 +264,12 @@ class Detector:
             return
         judge = self.with_rates(max_fpr, max_miss, prior)
         from aigiscan.images.find import find_images
-        from aigiscan.runner import growing_batches, run_batches
+        from aigiscan.runner import RunSettings, growing_batches, run_batches
 
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         encoder = self.make_encoder(device=device)
-        for rows in run_batches(
-            find_images(given), encoder, equalization=self.equalization, batch_size=batch_size, workers=workers,
-            sizes=growing_batches(batch_size),
-        ):  # fmt: skip
+        settings = RunSettings(self.equalization, batch_size, workers)
+        for rows in run_batches(find_images(given), encoder, settings, sizes=growing_batches(batch_size)):
             yield from judge.judge_batch(rows)
 
 

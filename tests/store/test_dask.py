@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cli_calls import call
 from fake_encoder import FakeEncoder
 from store_helpers import HEADS, digest, records_of
 
@@ -105,3 +106,36 @@ def test_no_scheduler_is_one_line(tmp_path, make_images):
             SETTINGS,
             timeout=1,
         )
+
+
+def test_moved_files_take_their_rows_along_on_a_cluster(tmp_path, make_images, cluster):
+    paths = make_images(20, size=40)
+    embed(records_of(paths, label=1, generator="g"), create_encoder("spam"), tmp_path / "s", SETTINGS)
+    for path in paths[:5]:
+        path.rename(path.with_name("moved" + path.name))
+    make_images(2, "images/new", size=40, seed=3)
+    now = records_of(p for p in (tmp_path / "images").rglob("*.png"))
+    summary = embed_with_dask(now, create_encoder("spam"), tmp_path / "s", cluster.scheduler_address, SETTINGS)
+    assert (summary.encoded, summary.moved, summary.known) == (2, 5, 15)
+    with EmbeddingStore(tmp_path / "s") as store:
+        assert store.rows.path.tolist() == [r.path for r in now]
+        assert store.rows.label.tolist().count(1) == 20
+
+
+def test_scan_on_a_cluster_gives_the_report_of_a_local_scan(tmp_path, make_images, cluster):
+    make_images(12, "photos/0_real", size=40)
+    make_images(12, "photos/1_fake", size=40, seed=2)
+    photos, detector = tmp_path / "photos", tmp_path / "detector"
+    call("fit", photos, "-o", detector, "--encoder", "spam", "--max-fpr", 0.2, "--max-miss", 0.2)
+    (photos / "1_fake/0003.png").write_bytes(b"no picture")
+    call("scan", photos, "-d", detector, "-o", tmp_path / "local.csv")
+    there = ("--backend", "dask", "--scheduler", cluster.scheduler_address)
+    call("scan", photos, "-d", detector, "-o", tmp_path / "x.csv", *there, refused="--cache")
+    call(
+        "scan", photos, "-d", detector, "-o", tmp_path / "x.csv", "--cache", tmp_path / "c", *there[:2], refused="go to"
+    )
+    for _ in range(2):
+        call("scan", photos, "-d", detector, "-o", tmp_path / "far.csv", "--cache", tmp_path / "cache", *there)
+        assert (tmp_path / "far.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+    with EmbeddingStore(tmp_path / "cache") as store:
+        assert len(store) == 23 and not store.unfinished

@@ -22,7 +22,7 @@ from fake_encoder import FakeEncoder
 from store_helpers import HEADS, embed, records_of, writer_of
 
 import aigiscan.store.folder
-from aigiscan.runner import run_batches
+from aigiscan.runner import RunSettings, run_batches
 from aigiscan.store import EmbeddingStore, is_store
 from aigiscan.store.folder import Folder
 from aigiscan.store.layout import COLUMNS
@@ -151,7 +151,7 @@ def test_power_cut_at_any_place_of_the_log(tmp_path, make_images, monkeypatch):
     records = records_of(make_images(40, size=8), label=0)
     embed(tmp_path / "reference", records)
     with writer_of(tmp_path / "s", FakeEncoder(HEADS), flush_seconds=0) as writer:
-        for rows in run_batches(records, FakeEncoder(HEADS), batch_size=4, workers=0):
+        for rows in run_batches(records, FakeEncoder(HEADS), RunSettings(batch_size=4, workers=0)):
             writer.append(rows)
         assert writer.folder.table.sql.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
         shutil.copytree(tmp_path / "s", tmp_path / "cut")
