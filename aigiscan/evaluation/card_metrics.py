@@ -14,7 +14,7 @@ from aigiscan.detector.calibration import AI, SMALL_SIDE, Calibration
 from aigiscan.detector.detector import Detector
 from aigiscan.detector.fit import FitResult
 from aigiscan.detector.table import FitTable
-from aigiscan.evaluation.intervals import Interval, group_bootstrap
+from aigiscan.evaluation.intervals import Interval, binomial_interval, group_bootstrap, share_interval
 from aigiscan.evaluation.metrics import accuracies, auc, average_precision, brier, ece, recall_at
 
 #: rows of the table that ``fit`` prints
@@ -77,8 +77,8 @@ def complete_card(result: FitResult) -> Completed:
     for achieved in metrics.get("achieved", []):
         worst = achieved["worst_source"]
         promise = f"{achieved['promised']:.0%} promised"
-        rows.append((f"photographs of left-out sources flagged, {promise}", achieved["flagged"], ""))
-        rows.append((f"  worst source ({worst['source']}, {worst['images']} images)", worst["flagged"], ""))
+        rows.append((f"photographs of left-out sources flagged, {promise}", *_with_bounds(achieved)))
+        rows.append((f"  worst source ({worst['source']}, {worst['images']} images)", *_with_bounds(worst)))
     return Completed(replace(result.detector, card=card), what.heading, rows)
 
 
@@ -132,6 +132,7 @@ def _achieved(table: FitTable, scores: np.ndarray, rate: float) -> dict[str, Any
     verdicts = cross_conformal_verdicts(
         scores, table.label, table.sources, max_fpr=rate, max_miss=rate, small=table.small
     )
+    photographs = table.label == 0
     rates = rates_of(verdicts, table.label, table.sources)
     real, fake = pooled(rates, 0), pooled(rates, 1)
     by_source = [r for r in rates if r.label == 0]
@@ -139,11 +140,17 @@ def _achieved(table: FitTable, scores: np.ndarray, rate: float) -> dict[str, Any
     found = {
         "promised": rate,
         "flagged": round(real.ai, 4),
+        "flagged_interval": _plain(share_interval(verdicts[photographs] == AI, table.sources[photographs]))[1:],
         "fakes_flagged": round(fake.ai, 4),
         "fakes_called_real": round(fake.real, 4),
         "sources": len(by_source),
         "sources_over_promise": sum(r.ai > rate for r in by_source),
-        "worst_source": {"source": worst.source, "images": worst.n, "flagged": round(worst.ai, 4)},
+        "worst_source": {
+            "source": worst.source,
+            "images": worst.n,
+            "flagged": round(worst.ai, 4),
+            "flagged_interval": _plain(binomial_interval(round(worst.ai * worst.n), worst.n))[1:],
+        },
     }
     if table.small is not None:
         small = {f"under {SMALL_SIDE} pixels": table.small, f"from {SMALL_SIDE} pixels on": ~table.small}
@@ -177,10 +184,19 @@ def _table_rows(spec: str, figures: dict[str, Any], several: bool) -> list[Table
         value = figures[key]
         label = f"{name} ({spec})" if several else name
         if isinstance(value, list):
-            rows.append((label, value[0], "too few" if value[1] is None else f"{value[1]:.3f} – {value[2]:.3f}"))
+            rows.append((label, value[0], _bounds(value[1:])))
         else:
             rows.append((label, value, ""))
     return rows
+
+
+def _with_bounds(found: dict[str, Any]) -> tuple[float, str]:
+    return found["flagged"], _bounds(found["flagged_interval"])
+
+
+def _bounds(bounds: list[float | None]) -> str:
+    low, high = bounds
+    return "too few sources" if low is None or high is None else f"{low:.3f} – {high:.3f}"
 
 
 def _plain(interval: Interval) -> list[float | None]:

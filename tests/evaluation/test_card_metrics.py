@@ -12,20 +12,23 @@ from aigiscan.evaluation import metrics
 from aigiscan.evaluation.card_metrics import complete_card
 
 
-def test_the_cards_calibration_error_is_that_of_a_curve_fitted_on_the_other_folds():
+def noise(cameras=3, generators=3) -> FitTable:
+    """Pictures of every source lie together somewhere; labels mean nothing."""
     rng = np.random.default_rng(0)
-    names = np.repeat(["cam1", "cam2", "cam3", "g1", "g2", "g3"], 12)
-    label = np.char.startswith(names, "g").astype(np.int8)
-    X = rng.normal(size=(len(names), 6)) + 2.0 * rng.normal(size=(6, 6))[np.unique(names, return_inverse=True)[1]]
-    text = {name: np.full(len(names), "", dtype=object) for name in ("family", "group", "split", "format")}
+    names = np.repeat([f"cam{i}" for i in range(cameras)] + [f"g{i}" for i in range(generators)], 12)
+    label, n = np.char.startswith(names, "g").astype(np.int8), len(names)
+    X = rng.normal(size=(n, 6))
+    X += 2.0 * rng.normal(size=(cameras + generators, 6))[np.unique(names, return_inverse=True)[1]]
+    text = {name: np.full(n, "") for name in ("family", "group", "split", "format")}
     text |= {"generator": np.where(label == 1, names, ""), "source": names}
-    text |= {
-        "path": np.array([f"{i}.png" for i in range(len(names))]),
-        "sha256": np.array([f"{i:064x}" for i in range(72)]),
-    }
-    table = FitTable(
-        label, {k: v.astype(object) for k, v in text.items()}, {"embedding": X}, {"name": "x", "fingerprint": {}}
-    )
+    text |= {"path": np.array([f"{i}.png" for i in range(n)]), "sha256": np.array([f"{i:064x}" for i in range(n)])}
+    encoder = {"name": "x", "fingerprint": {}}
+    return FitTable(label, {k: v.astype(object) for k, v in text.items()}, {"embedding": X}, encoder)
+
+
+def test_the_cards_calibration_error_is_that_of_a_curve_fitted_on_the_other_folds():
+    table = noise()
+    label = table.label
     result = fit(table, FitSettings(folds=3))
     scores, folds = result.held_out[:, 0], result.folds
     p = np.full(len(label), np.nan)
@@ -38,3 +41,14 @@ def test_the_cards_calibration_error_is_that_of_a_curve_fitted_on_the_other_fold
     assert found["ece"] == pytest.approx(metrics.ece(label, p), abs=1e-4)
     assert found["brier"] == pytest.approx(metrics.brier(label, p), abs=1e-4)
     assert abs(metrics.brier(label, own) - metrics.brier(label, p)) > 0.01
+
+
+def test_shares_flagged_have_an_interval_over_sources_and_within_the_worst_an_exact_one():
+    for cameras, low in ((4, None), (14, 0.0)):
+        found = complete_card(fit(noise(cameras), FitSettings(folds=4))).detector.card.metrics["achieved"][1]
+        worst = found["worst_source"]
+        assert worst["images"] == 12 and 0 <= worst["flagged_interval"][0] <= worst["flagged"]
+        assert np.diff(worst["flagged_interval"]) > 0.2  # of twelve pictures little is known
+        assert (found["flagged_interval"][0] is None) == (low is None)
+        if low is not None:
+            assert found["flagged_interval"][0] <= found["flagged"] < found["flagged_interval"][1]
