@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))  # for fake_encoder
 
 from bad_files import BadFiles, make_bad_files
 from fake_encoder import FakeEncoder
+
+# On a busy machine drawing an input may take long; that says nothing about what is tested.
+settings.register_profile("aigiscan", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("aigiscan")
 
 
 @pytest.fixture

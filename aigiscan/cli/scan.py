@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,22 +17,18 @@ from aigiscan.cli import console, options
 from aigiscan.cli.claims import provenance_reader
 from aigiscan.cli.companions import Twins, with_twins
 from aigiscan.cli.scan_claims import claim_batches
+from aigiscan.cli.scan_outputs import Outputs
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
     from aigiscan.detector.detector import Detector
     from aigiscan.detector.verdict import Verdict
     from aigiscan.images.records import ImageRecord
-    from aigiscan.reports.files import Arrangement
-    from aigiscan.reports.sinks import Sink
     from aigiscan.reports.writers import ReportFormat
     from aigiscan.runner import Encoded
 
 BUILTIN = "builtin"
 _CLAIMS_AI = "claims-ai"
-_SHOWN_FAILURES = 10
-#: rows of the table on a terminal; the report has all
-_SHOWN_ROWS = 500
 _STORE_BATCH = 64
 log = logging.getLogger("aigiscan.scan")
 
@@ -244,7 +238,7 @@ def scan(
             "provenance": {**reader.options(), "deep": deep, "hash": hashed},
         },
     )  # fmt: skip
-    outputs = _Outputs(form, Arrangement(wanted, sort or "path"))
+    outputs = Outputs(form, Arrangement(wanted, sort or "path"))
     with outputs:
         if output is not None:
             outputs.add_file(output, made_by, resume, source, batch_size)
@@ -278,7 +272,7 @@ def scan(
     if sys.stderr.isatty():
         console.note(summary(outputs.counts, time.perf_counter() - start))
         if not (on_screen or table):
-            _tell_failures(outputs)
+            outputs.tell_failures()
         if chosen is None:
             console.note("claims can be forged and stripped: no claim means nothing")
         else:
@@ -343,8 +337,9 @@ class _Source:
     def skip(self, done: Counter[str], form: ReportFormat, sizes: Iterator[int] | None) -> None:
         """Leave out what a report already holds; go on with batches of those sizes."""
         self._done, self._spelled, self._sizes = done, form.spelled, sizes
-        self.total -= done.total()  # before they are counted off
+        before = len(self.records)
         self.records = [record for record in self.records if self._is_new(record.path)]
+        self.total -= before - len(self.records)
 
     def _is_new(self, path: str) -> bool:
         name = self._spelled(path)
@@ -374,109 +369,3 @@ class _Source:
                 embed_with_dask(self.records, encoder, cache, scheduler, settings)
             sizes = self._sizes or growing_batches(settings.batch_size)
             yield from encode_batches(self.records, encoder, settings, cache, sizes)
-
-
-class _Outputs:
-    """All places where the rows go, as a context: what is complete is finished there, what was cut is kept."""
-
-    def __init__(self, form: ReportFormat, arrangement: Arrangement) -> None:
-        self._form, self._arrangement = form, arrangement
-        self._sinks: list[Sink] = []
-        self._stack = ExitStack()
-        self.counts: Counter[str] = Counter()
-        self.failures: list[Verdict] = []  # the first of them
-        self.uses_stdout = False
-        self.claim_ai = False  # some file says so
-
-    def __enter__(self) -> _Outputs:
-        return self
-
-    def __exit__(self, *what: Any) -> None:
-        self._stack.__exit__(*what)
-
-    def write(self, rows: Sequence[Verdict]) -> None:
-        """The rows of a batch, to all of them."""
-        from aigiscan.provenance.claims import from_json, says_ai
-
-        for sink in self._sinks:
-            sink.write(rows)
-        self.counts.update(row.verdict for row in rows)
-        if any(row.claims and says_ai(from_json(row.claims)) for row in rows):
-            self.claim_ai = True
-        room = _SHOWN_FAILURES - len(self.failures)
-        self.failures += [row for row in rows if row.error][:room]
-
-    def add_file(self, path: Path, made_by: Any, resume: bool, source: _Source, batch_size: int) -> None:
-        """A report at ``path``; what it has already is left out of the source."""
-        from aigiscan.files import is_straight
-        from aigiscan.reports.files import ReportFile, already_there
-        from aigiscan.reports.sinks import StraightFile
-        from aigiscan.runner import after_whole_batches, growing_batches
-
-        if is_straight(path) and not path.is_dir():
-            if resume:
-                raise InputError(f"{path} is not a regular file: nothing can be resumed there")
-            straight = StraightFile(path)
-            self._stack.callback(straight.close)
-            self._add_stream(straight.write)
-            return
-        report = self._stack.enter_context(
-            ReportFile(path, self._form, made_by, resume=resume, arrangement=self._arrangement)
-        )
-        if resume:
-            sizes = None
-            if not source.stores:
-                to_encode = (row.verdict != "unreadable" for row in report.kept[report.base :])
-                whole, sizes = after_whole_batches(to_encode, growing_batches(batch_size))
-                report.keep(report.base + whole)
-            source.skip(already_there(report.kept), self._form, sizes)
-            console.note(f"continuing {path}: {len(report.kept)} rows are already there, {source.total} are to come")
-        self.counts.update(row.verdict for row in report.kept)
-        self._sinks.append(report)
-
-    def add_stdout(self) -> None:
-        """The report on standard output."""
-        self._add_stream(console.out)
-        self.uses_stdout = True
-
-    def add_names(self) -> None:
-        """Names alone on standard output."""
-        from aigiscan.reports.sinks import StreamSink, name_line
-
-        self._finish_well(StreamSink(console.out, name_line, self._arrangement))
-        self.uses_stdout = True
-
-    def _add_stream(self, write: Any) -> None:
-        from aigiscan.reports.sinks import StreamSink
-
-        form = self._form
-        self._finish_well(StreamSink(write, lambda row: form.line(row).encode(), self._arrangement, form.header()))
-
-    def _finish_well(self, sink: Any) -> None:
-        self._sinks.append(sink)
-        self._stack.push(lambda kind, *_: None if kind else sink.finish())
-
-    def add_table(self, stream: Any, arrangement: Arrangement) -> None:
-        """A table at the end, also of what was judged before an interruption."""
-        from aigiscan.reports.sinks import ScreenSink
-        from aigiscan.reports.terminal import verdict_table
-
-        sink = ScreenSink(arrangement, _SHOWN_ROWS)
-        self._sinks.append(sink)
-
-        def show() -> None:
-            rows = sink.rows()
-            if rows:
-                screen = console.screen(stream)
-                screen.print(verdict_table(rows, screen.width))
-            if sink.left_out:
-                console.note(f"the table shows {len(rows)} rows, {sink.left_out} more are left out: -o FILE has all")
-
-        self._stack.callback(show)
-
-
-def _tell_failures(outputs: _Outputs) -> None:
-    for row in outputs.failures:
-        console.note(f"unreadable: {os.fspath(row.path)}: {row.error}")
-    if (more := outputs.counts["unreadable"] - len(outputs.failures)) > 0:
-        console.note(f"… and {more} more unreadable files (see the report)")

@@ -160,6 +160,8 @@ def test_new_pictures_are_added_to_a_complete_report(labelled: Path, detector: P
     assert len({row["path"] for row in rows}) == 30
     call("scan", labelled / "cam1", "-d", detector, "-o", report, "--resume", "--fail-on", "ai", code=1)
     assert len(report.read_bytes().splitlines()) == 30
+    some = call("scan", labelled / "cam1", "-d", detector, "-o", report, "--resume")
+    assert "30 rows are already there, 0 are to come" in some.stderr, "some of which are not looked at now"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
