@@ -212,10 +212,10 @@ def store_target(folder: Path, data: bytes) -> str:
 
 
 def head_target(folder: Path, data: bytes) -> str:
-    from aigiscan.detector.published import import_unifd
+    from aigiscan.detector.published import unifd_parts
 
     (folder / "x.pth").write_bytes(data)
-    import_unifd(folder / "x.pth")
+    unifd_parts(folder / "x.pth")
     return "read"
 
 

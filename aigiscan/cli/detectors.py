@@ -62,13 +62,14 @@ def import_published(
     ),
 ) -> None:
     """Make a detector of a published head. Its thresholds come from your photographs: `aigiscan calibrate`."""
+    from aigiscan.detector.detector import Detector
     from aigiscan.detector.published import IMPORTERS
     from aigiscan.errors import InputError
 
     if kind not in IMPORTERS:
         raise InputError(f"cannot import {kind}: use one of {', '.join(IMPORTERS)}")
     extra = {} if encoder is None else {"encoder": encoder}
-    detector = IMPORTERS[kind](file, name=output.name, **extra).save(output)
+    detector = Detector(*IMPORTERS[kind](file, name=output.name, **extra)).save(output)
     for limit in detector.card.limits:
         console.note(limit)
     console.note(f"wrote {output}")

@@ -63,7 +63,7 @@ class Detector:
         if card.published and not (folder / WEIGHTS_NAME).exists():
             from aigiscan.detector.published import fetch_published
 
-            return fetch_published(card)
+            return cls(*fetch_published(card))
         try:
             raw = (folder / WEIGHTS_NAME).read_bytes()
         except OSError as error:

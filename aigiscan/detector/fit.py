@@ -124,6 +124,11 @@ class _Problem:
 
         classifiers, scores = [], np.full((len(self.table), len(self.matrices)), np.nan)
         for number, (train, test) in enumerate(train_test(folds, self.table.groups)):
+            if len(np.unique(self.table.label[train])) < 2:
+                raise FitError(
+                    "leaving out a fold, and whatever shares a `group` with it, leaves nothing to fit on of one class: "
+                    "give more sources, or groups that link fewer of them"
+                )
             classifiers.append(self.fitted(train, number))
             for column, matrix in enumerate(self.matrices):
                 scores[test, column] = classifiers[-1].decision_function(matrix[test])

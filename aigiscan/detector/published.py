@@ -12,17 +12,16 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from aigiscan.classifiers import make_classifier
 from aigiscan.detector.calibration import Calibration, Tail
 from aigiscan.detector.card import Card, library_versions
-from aigiscan.detector.detector import Detector
 from aigiscan.encoders.weights import cache_dir
 from aigiscan.errors import DetectorError, InputError
-from aigiscan.features.views import EmbeddingView
+from aigiscan.features.views import EmbeddingView, FeatureView
 from aigiscan.files import keep_cached
 
 UNIFD = "unifd"
@@ -41,8 +40,17 @@ _TIMEOUT_SECONDS = 30
 _MOST_BYTES = 64 << 20
 
 
-def import_unifd(source: str | Path | bytes, name: str = UNIFD, encoder: str = UNIFD_ENCODER) -> Detector:
-    """UniFD's published head as a detector.
+class Parts(NamedTuple):
+    """What a detector is made of (:class:`aigiscan.detector.detector.Detector`, which imports this file)."""
+
+    card: Card
+    view: FeatureView
+    classifier: Any
+    calibration: Calibration
+
+
+def unifd_parts(source: str | Path | bytes, name: str = UNIFD, encoder: str = UNIFD_ENCODER) -> Parts:
+    """UniFD's published head as the parts of a detector.
 
     source: ``fc_weights.pth``, a state dict of ``weight`` (1, d) and ``bias`` (1,); read without running code from it.
     encoder: where the embedding comes from, e.g. ``ViT-L-14-quickgelu/path/to/weights.safetensors``. Raises
@@ -67,14 +75,14 @@ def import_unifd(source: str | Path | bytes, name: str = UNIFD, encoder: str = U
         training={"published_as": "fc_weights.pth, trained on ProGAN images and LSUN photographs by its authors"},
         versions=library_versions(),
     )
-    return Detector(card, EmbeddingView(), classifier, calibration)
+    return Parts(card, EmbeddingView(), classifier, calibration)
 
 
-IMPORTERS = {UNIFD: import_unifd}
+IMPORTERS = {UNIFD: unifd_parts}
 
 
-def fetch_published(card: Card) -> Detector:
-    """The detector of a card that names its weights' address: from the cache, else downloaded and verified once.
+def fetch_published(card: Card) -> Parts:
+    """The parts of the detector of a card that names its weights' address: from the cache, else fetched and verified.
 
     Raises DetectorError in one line if the download fails or its sha256 is not the card's.
     """
@@ -93,7 +101,7 @@ def fetch_published(card: Card) -> Detector:
             )
         keep_cached(place, raw)
     made = importer(raw, card.name, str(card.encoder["name"]))
-    return replace(made, card=replace(made.card, published=dict(card.published), limits=list(card.limits)))
+    return made._replace(card=replace(made.card, published=dict(card.published), limits=list(card.limits)))
 
 
 def _download(url: str, place: Path) -> bytes:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from aigiscan.detector.card import read_card
 from aigiscan.detector.detector import Detector
-from aigiscan.detector.published import UNIFD_ENCODER, import_unifd
+from aigiscan.detector.published import UNIFD_ENCODER, unifd_parts
 from aigiscan.detector.recalibrate import recalibrate
 from aigiscan.errors import DetectorError
 from aigiscan.images.equalize import Equalization
@@ -26,6 +26,10 @@ from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.runner import Encoded
 
 SHIPPED = Path(__file__).parents[2] / "models" / "unifd"
+
+
+def imported(source: Path | bytes) -> Detector:
+    return Detector(*unifd_parts(source))
 
 
 @pytest.fixture
@@ -69,7 +73,7 @@ def card_for(folder: Path, url: str, sha256: str) -> Path:
 def test_scores_are_the_published_linear_layer(head: tuple[bytes, np.ndarray, float], tmp_path: Path) -> None:
     raw, weight, bias = head
     (tmp_path / "fc_weights.pth").write_bytes(raw)
-    detector = import_unifd(tmp_path / "fc_weights.pth")
+    detector = imported(tmp_path / "fc_weights.pth")
     x = np.random.default_rng(1).normal(size=(5, 768)).astype(np.float32)
     logits = x.astype(float) @ weight.astype(float) + bias
     assert detector.scores({"embedding": x}) == pytest.approx(logits, rel=1e-6)
@@ -79,7 +83,7 @@ def test_scores_are_the_published_linear_layer(head: tuple[bytes, np.ndarray, fl
 
 
 def test_nothing_is_flagged_before_calibration_and_the_promise_holds_after(head: tuple) -> None:
-    detector = import_unifd(head[0])
+    detector = imported(head[0])
     x = np.random.default_rng(2).normal(size=(400, 768)).astype(np.float32)
     rows = [Encoded(ImageRecord(str(i)), FileFacts(sha256=f"{i:064d}"), {"embedding": v}) for i, v in enumerate(x)]
     assert {v.verdict for v in detector.judge(rows)} == {"uncertain"}
@@ -136,7 +140,7 @@ def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}, tmp_path / "shape.pth")
     for name in ("evil.pth", "plain.pth", "text.pth", "shape.pth"):
         with pytest.raises(DetectorError) as error:
-            import_unifd(tmp_path / name)
+            imported(tmp_path / name)
         assert "\n" not in str(error.value)
     assert not marker.exists()
 

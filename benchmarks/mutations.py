@@ -1,0 +1,203 @@
+"""Faults put into the source one at a time: which test notices? Run by hand; the table goes to RESULTS.md.
+
+    python benchmarks/mutations.py [NAME...]
+
+Each is applied to a temporary copy of the package and the tests; the named tests must go red, and were green before. A
+text that is not found exactly once in its file is an error: the list has to follow the code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """name: what is broken. file: below aigiscan/. old, new: the text and what takes its place. tests: for pytest."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+NOISE = "tests/detector/test_noise.py"
+MUTATIONS = [
+    Mutation(
+        "thresholds of fit from in-sample scores",
+        "detector/fit.py",
+        "    calibration = _calibrated(table, scores[scored, 0], settings)\n",
+        "    calibration = _calibrated(table, classifier.decision_function(problem.matrices[0][scored]), settings)\n",
+        f"{NOISE} -k source",
+    ),
+    Mutation(
+        "folds of fit ignore groups",
+        "detector/fit.py",
+        "for number, (train, test) in enumerate(train_test(folds, self.table.groups)):",
+        "for number, (train, test) in enumerate(train_test(folds)):",
+        "tests/detector/test_leakage.py",
+    ),
+    Mutation(
+        "folds of Candidate.held_out_scores ignore groups",
+        "evaluation/candidate.py",
+        "for train, test in train_test(folds, self.groups):",
+        "for train, test in train_test(folds):",
+        "tests/detector/test_leakage.py tests/evaluation/test_candidate.py",
+    ),
+    Mutation(
+        "Candidate.held_out_scores weighs all pictures the same",
+        "evaluation/candidate.py",
+        'scores[test] = self.fit(train, "source").decision_function(self.X[test])',
+        'scores[test] = self.fit(train, "none").decision_function(self.X[test])',
+        "tests/detector/test_leakage.py tests/evaluation/test_candidate.py",
+    ),
+    Mutation(
+        "the card's calibration error from a curve fitted on its own fold",
+        "evaluation/card_metrics.py",
+        "        inside, outside = folds != fold, folds == fold\n",
+        "        inside, outside = folds == folds, folds == fold\n",
+        "tests/detector/test_leakage.py",
+    ),
+    Mutation(
+        "cross_calibrated includes the picture itself",
+        "evaluation/heldout.py",
+        "        rest = part != one\n",
+        "        rest = part == part\n",
+        "tests/detector/test_leakage.py tests/evaluation/test_heldout.py",
+    ),
+    Mutation(
+        "the transfer threshold from in-sample scores",
+        "evaluation/transfer.py",
+        "        left = rows[~np.isin(keys[rows], keys[rows[held]])]\n",
+        "        left = rows\n",
+        "tests/detector/test_leakage.py tests/evaluation/test_transfer.py",
+    ),
+    Mutation(
+        "the robustness bootstrap draws images instead of groups",
+        "evaluation/robustness.py",
+        "    drawn = resample(keys[y == 0], keys[y == 1], n=draws, seed=seed)\n",
+        "    drawn = resample(np.flatnonzero(y == 0), np.flatnonzero(y == 1), n=draws, seed=seed)\n",
+        "tests/detector/test_leakage.py tests/evaluation/test_robustness.py",
+    ),
+    Mutation(
+        "the judge is fitted again on everything",
+        "detector/fit.py",
+        "    judge = averaged(members)\n",
+        "    judge = problem.fitted(np.arange(len(problem.table)))\n",
+        f"{NOISE} -k 'two and folds'",
+    ),
+    Mutation(
+        "several equalisations count several times",
+        "detector/fit.py",
+        "    calibration = _calibrated(table, scores[scored, 0], settings)\n",
+        "    calibration = _calibrated(table, scores[scored].mean(axis=1) - 1.0, settings)\n",
+        f"{NOISE} -k equalisation tests/detector/test_detector.py",
+    ),
+    Mutation(
+        "going on scores pictures it has seen",
+        "detector/fit.py",
+        "    seen = np.zeros(len(table), dtype=bool) if previous is None else seen_rows(previous, table)\n",
+        "    seen = np.zeros(len(table), dtype=bool)\n",
+        f"{NOISE} -k going tests/cli/test_fit.py",
+    ),
+    Mutation(
+        "a stack takes a base's own probability of what it has learnt",
+        "detector/stacked.py",
+        "            for train, test in train_test(folds, table.groups) if known.any() else ():\n",
+        "            for train, test in ():\n",
+        f"{NOISE} -k stacking",
+    ),
+    Mutation(
+        "calibrate takes photographs that were fitted on",
+        "detector/recalibrate.py",
+        "    mine = [v for v, known in zip(readable.values(), fitted, strict=True) if not known]\n",
+        "    mine = list(readable.values())\n",
+        f"{NOISE} -k photographs tests/detector/test_seen.py",
+    ),
+    Mutation(
+        "generators that chose the features are in the figures",
+        "detector/fit.py",
+        "    return chosen if (fakes & ~chosen).any() else np.zeros(len(table), dtype=bool)\n",
+        "    return np.zeros(len(table), dtype=bool)\n",
+        f"{NOISE} -k columns",
+    ),
+    Mutation(
+        "small pictures are held against all photographs",
+        "detector/calibration.py",
+        "        return found if small is None else found._by_size(real, small)\n",
+        "        return found\n",
+        "tests/detector/test_calibration.py -k small",
+    ),
+    Mutation(
+        "discoveries at the plain rate",
+        "detector/discovery.py",
+        "    cut = discovery_threshold([_p(v) for v in readable], rate)\n",
+        "    cut = rate\n",
+        "tests/detector/test_discovery.py",
+    ),
+    Mutation(
+        "one photograph more than the bound allows",
+        "detector/calibration.py",
+        "(1.0 + n - np.searchsorted(",
+        "(n - np.searchsorted(",
+        "tests/detector/test_calibration.py",
+    ),
+    Mutation(
+        "held out is said whatever the folds did",
+        "classifiers/folds.py",
+        "            parted = name in known or len(np.unique(folds[(y == label) & (names == name)])) > 1\n",
+        "            parted = False\n",
+        "tests/cli/test_fit.py -k 'heading or going'",
+    ),
+]
+
+
+def red(copy: Path, tests: str) -> str:
+    """The first test that fails in a copy; "" if all pass."""
+    import shlex
+
+    # -I would hide PYTHONPATH; the copy must come before an installed package
+    environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *shlex.split(tests)]
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"pytest {tests} could not run:\n{done.stdout[-2000:]}")
+    found = re.search(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def main(wanted: list[str]) -> int:
+    """Prints a Markdown table; 1 if a mutation was not noticed."""
+    missed = 0
+    print("| what is broken | test that goes red |\n|---|---|")
+    for mutation in MUTATIONS:
+        if wanted and not any(word in mutation.name for word in wanted):
+            continue
+        with tempfile.TemporaryDirectory() as place:
+            copy = Path(place)
+            for name in ("aigiscan", "tests", "models"):
+                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy(ROOT / "pyproject.toml", copy)
+            target = copy / "aigiscan" / mutation.file
+            text = target.read_text(encoding="utf-8")
+            if text.count(mutation.old) != 1:
+                raise SystemExit(f"{mutation.name}: its text is {text.count(mutation.old)} times in {mutation.file}")
+            target.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+            found = red(copy, mutation.tests)
+        missed += not found
+        print(f"| {mutation.name} | {f'`{found}`' if found else '**none**'} |", flush=True)
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
