@@ -94,7 +94,7 @@ MUTATIONS = [
         "detector/fit.py",
         "    judge = averaged(members)\n",
         "    judge = problem.fitted(np.arange(len(problem.table)))\n",
-        f"{NOISE} -k 'two and folds'",
+        f"{NOISE} -k family",
     ),
     Mutation(
         "several equalisations count several times",
@@ -108,7 +108,7 @@ MUTATIONS = [
         "detector/fit.py",
         "    seen = np.zeros(len(table), dtype=bool) if previous is None else seen_rows(previous, table)\n",
         "    seen = np.zeros(len(table), dtype=bool)\n",
-        f"{NOISE} -k going tests/cli/test_fit.py",
+        f"{NOISE} -k going",
     ),
     Mutation(
         "a stack takes a base's own probability of what it has learnt",
@@ -122,7 +122,7 @@ MUTATIONS = [
         "detector/recalibrate.py",
         "    mine = [v for v, known in zip(readable.values(), fitted, strict=True) if not known]\n",
         "    mine = list(readable.values())\n",
-        f"{NOISE} -k photographs tests/detector/test_seen.py",
+        f"{NOISE} tests/detector/test_seen.py -k 'threshold or calibrating'",
     ),
     Mutation(
         "generators that chose the features are in the figures",
@@ -172,7 +172,7 @@ def red(copy: Path, tests: str) -> str:
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise SystemExit(f"pytest {tests} could not run:\n{done.stdout[-2000:]}")
-    found = re.search(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
+    found = re.search(r"^FAILED (.+?)(?: - |$)", done.stdout, re.MULTILINE)
     return found[1] if found else ""
 
 
