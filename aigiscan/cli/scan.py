@@ -180,7 +180,7 @@ def scan(
     from aigiscan.detector.calibration import is_small
     from aigiscan.detector.detector import Detector
     from aigiscan.detector.discovery import at_discovery_rate
-    from aigiscan.detector.verdict import EVIDENCE_COLUMNS, REPORT_COLUMNS
+    from aigiscan.detector.verdict import report_columns
     from aigiscan.reports.files import Arrangement
     from aigiscan.reports.meta import MadeBy
     from aigiscan.reports.terminal import meaning, summary
@@ -208,8 +208,6 @@ def scan(
         )
     if (deep or hashed) and not provenance_only:
         raise InputError("--deep and --hash go with --provenance-only: a scan that judges does both anyway")
-    columns = REPORT_COLUMNS if prior is None else EVIDENCE_COLUMNS
-    form = choose_format(report_format, output, excel_safe=excel_safe, columns=columns)
     reader = provenance_reader(c2pa_trust, online=online, personal=personal, say=provenance_only)
     chosen = None
     if not provenance_only:
@@ -218,6 +216,8 @@ def scan(
             console.note(f"no --detector given: using the built-in one, {chosen.card.grade}: {chosen.card.description}")
         for warning in chosen.calibration.warnings:
             console.warn(warning)
+    columns = report_columns(prior=prior is not None, notes=chosen is not None and chosen.view.has_notes)
+    form = choose_format(report_format, output, excel_safe=excel_safe, columns=columns)
 
     start = time.perf_counter()
     running: dict[str, Any] = {

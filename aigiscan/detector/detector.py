@@ -188,7 +188,7 @@ class Detector:
     def judge_batch(self, chunk: Sequence[Encoded]) -> Iterator[Verdict]:
         """As :meth:`judge`, of rows that are there."""
         readable = [row.channels for row in chunk if row.channels is not None]
-        judged: Iterator[tuple[float, float | None, float, str, str, float | None]] = iter(())
+        judged: Iterator[tuple[float, float | None, float, str, str, float | None, str]] = iter(())
         if readable:
             channels = {name: np.stack([row[name] for row in readable]) for name in self.view.channels}
             scores = self.scores(channels)
@@ -201,6 +201,7 @@ class Detector:
                 (str(v) for v in self.calibration.verdict(scores, small)),
                 self._generators(channels) or itertools.repeat(""),
                 _known(self.calibration.likelihood_ratio(scores)),
+                self.view.notes(channels) or itertools.repeat(""),
                 strict=False,
             )
         for row in chunk:
@@ -208,7 +209,7 @@ class Detector:
             if row.channels is None:
                 yield Verdict(row.record.path, VERDICT_UNREADABLE, error=row.error or "unknown", **known)
                 continue
-            score, p_ai, p_value, verdict, generator, ratio = next(judged)
+            score, p_ai, p_value, verdict, generator, ratio, note = next(judged)
             # an attribution of a picture that is not flagged would read as an accusation
             named = generator if verdict == VERDICT_AI else ""
             yield Verdict(
@@ -219,6 +220,7 @@ class Detector:
                 p_value=p_value,
                 generator=named,
                 likelihood_ratio=ratio,
+                note=note,
                 **known,
             )
 

@@ -26,7 +26,8 @@ class Verdict:
     else empty. provenance: what the file itself claims. width, height: pixels as stored. bytes: file size. error: why
     it is unreadable, else empty. likelihood_ratio: how many times as likely the score is for an AI-generated picture as
     for a photograph; a column of the report only where a prior was asked for. claims: ``provenance`` in full, as
-    :func:`aigiscan.provenance.claims.to_json` writes it; in JSON lines alone.
+    :func:`aigiscan.provenance.claims.to_json` writes it; in JSON lines alone. note: what a reader of the score must
+    know ("no object: the global distance alone"); a column only with detectors that have such notes.
     """
 
     path: str
@@ -44,9 +45,13 @@ class Verdict:
     error: str = ""
     likelihood_ratio: float | None = None
     claims: str = ""
+    note: str = ""
 
 
-_EVIDENCE, _CLAIMS = "likelihood_ratio", "claims"
-REPORT_COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Verdict) if f.name not in (_EVIDENCE, _CLAIMS))
-#: of a scan under a prior
-EVIDENCE_COLUMNS: tuple[str, ...] = (*REPORT_COLUMNS, _EVIDENCE)
+_EVIDENCE, _CLAIMS, _NOTE = "likelihood_ratio", "claims", "note"
+REPORT_COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Verdict) if f.name not in (_EVIDENCE, _CLAIMS, _NOTE))
+
+
+def report_columns(*, prior: bool, notes: bool) -> tuple[str, ...]:
+    """The columns of a report. prior: of a scan under a prior. notes: by a detector whose view has notes."""
+    return (*REPORT_COLUMNS, *([_EVIDENCE] if prior else []), *([_NOTE] if notes else []))

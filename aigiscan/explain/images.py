@@ -18,7 +18,7 @@ from aigiscan.explain import companions
 from aigiscan.explain.directions import Directions, Member, directions_of, head_member
 from aigiscan.explain.explanation import Explanation, HeadReading
 from aigiscan.explain.neighbours import Neighbour, NeighbourIndex
-from aigiscan.features.discrepancy import DiscrepancyView
+from aigiscan.features.discrepancy import NO_OBJECT, DiscrepancyView
 from aigiscan.images.beside import complete
 from aigiscan.images.decode import decode
 from aigiscan.images.equalize import Frame
@@ -260,7 +260,7 @@ class Explainer:
         if look.accompanied is None:
             return None
         if not look.accompanied.regions and "objects" in self.detector.view.channels:
-            missing["objects"] = "no object: the global distance alone"
+            missing["objects"] = NO_OBJECT
         return companions.reading_of(look.prepared, look.accompanied, parts, self.phrases, self._top_words)
 
     # ---- heads in words

@@ -26,6 +26,16 @@ class FeatureView(ABC):
     #: generators whose fakes chose this view: figures on them would be too good, evaluation leaves them out
     search_generators: tuple[str, ...] = ()
 
+    @property
+    def has_notes(self) -> bool:
+        """Whether :meth:`notes` may have something to say."""
+        return False
+
+    def notes(self, channels: Mapping[str, np.ndarray]) -> list[str]:
+        """What a reader of each image's score must know of its features, "" for nothing: one text per image, or none
+        at all."""
+        return []
+
     @classmethod
     def from_name(cls, argument: str, fingerprint: Mapping[str, Any]) -> Self:
         """The view of that name. argument: what follows the colon ("" if nothing does). fingerprint: of the encoder

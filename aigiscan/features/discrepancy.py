@@ -20,6 +20,9 @@ MODES = {
 }
 
 
+NO_OBJECT = "no object: the global distance alone"
+
+
 class DiscrepancyView(FeatureView):
     """How far a picture lies from its caption, and its objects from their phrases, in the joint space (TIDY).
 
@@ -84,6 +87,17 @@ class DiscrepancyView(FeatureView):
         if self.mode == "local":
             return np.where(found, local, whole)
         return np.asarray(self.w1 * whole + self.w2 * np.where(found, local, 0), dtype=np.float32)
+
+    @property
+    def has_notes(self) -> bool:
+        """Where objects are read."""
+        return "objects" in self.channels
+
+    def notes(self, channels: Mapping[str, np.ndarray]) -> list[str]:
+        """Which pictures had no object."""
+        if not self.has_notes:
+            return []
+        return ["" if found > 0 else NO_OBJECT for found in np.ravel(channels["objects"])]
 
     def _vectors(self, matrix: np.ndarray) -> np.ndarray:
         rows = np.asarray(matrix, dtype=np.float32)

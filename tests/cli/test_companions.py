@@ -99,7 +99,7 @@ def test_from_pictures_to_a_detector_that_scans_new_ones(clip: str, labelled: Pa
     call("scan", new, "-d", detector, "-o", tmp_path / "report.csv")
     rows = rows_of(tmp_path / "report.csv")
     assert rows["untold.png"]["verdict"] == "unreadable" and "no caption" in rows["untold.png"]["error"]
-    assert not rows["fake-1.png"]["error"]
+    assert not rows["fake-1.png"]["error"] and rows["fake-1.png"]["note"] == "no object: the global distance alone"
     check_scores(rows)
     (new / "fake-1.png.json").write_text('[{"phrase": "x", "box": [0, 0, 400, 4]}]')
     call("scan", new, "-d", detector, "-o", tmp_path / "again.csv")
@@ -139,7 +139,11 @@ def test_the_ablations_of_a_store(clip: str, labelled: Path, tmp_path: Path) -> 
     call("fit", store, "-o", tmp_path / "d", "--features", "discrepancy:global", *FIT)
     assert "objects" not in read_card(tmp_path / "d").encoder["fingerprint"]  # what it does not read it need not find
     call("scan", store, "-d", tmp_path / "d", "-o", tmp_path / "report.csv")
-    assert len(rows_of(tmp_path / "report.csv")) == 72
+    rows = rows_of(tmp_path / "report.csv")
+    assert len(rows) == 72 and "note" not in rows["0-0-0.png"]
+    call("fit", store, "-o", tmp_path / "b", "--features", "discrepancy", *FIT)
+    call("scan", store, "-d", tmp_path / "b", "-o", tmp_path / "both.csv")
+    assert sum(bool(row["note"]) for row in rows_of(tmp_path / "both.csv").values()) == 72 - 48
     call("fit", store, "-o", tmp_path / "e", "--features", "twins", refused="embed again with --twins")
 
 
