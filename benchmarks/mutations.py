@@ -76,6 +76,13 @@ MUTATIONS = [
         "tests/detector/test_leakage.py tests/evaluation/test_heldout.py",
     ),
     Mutation(
+        "the grid is tuned on groups that its fits saw",
+        "detector/tune.py",
+        "    train, held = next(train_test(folds, table.groups))\n",
+        "    train, held = next(train_test(folds))\n",
+        "tests/detector/test_leakage.py -k grid",
+    ),
+    Mutation(
         "the transfer threshold from in-sample scores",
         "evaluation/transfer.py",
         "        left = rows[~np.isin(keys[rows], keys[rows[held]])]\n",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aigiscan.classifiers.folds import source_folds
+import numpy as np
+
+from aigiscan.classifiers.folds import source_folds, train_test
 from aigiscan.detector.fit import check_tables
 from aigiscan.detector.table import FitTable, sample_weights
 from aigiscan.features.base import FeatureView
@@ -25,12 +27,16 @@ def tune_on_paper_grid(
     from aigiscan.classifiers.grid import fit_grid
 
     check_tables([table])
-    validation = source_folds(table.label, table.sources, table.groups, n_folds=4, seed=seed) == 0
+    folds = source_folds(table.label, table.sources, table.groups, n_folds=4, seed=seed)
+    # rows that share a group with the validation sources are in neither side
+    train, held = next(train_test(folds, table.groups))
+    rows = np.sort(np.concatenate([train, held]))
+    part = table.select(rows)
     fitted, points = fit_grid(
-        view.transform(table.channels),
-        table.label,
-        validation,
-        sample_weight=sample_weights(table.label, table.sources, weighting),
+        view.transform(part.channels),
+        part.label,
+        np.isin(rows, held),
+        sample_weight=sample_weights(part.label, part.sources, weighting),
         fit_intercept=bool(params.get("fit_intercept", True)),
         standardize=bool(params.get("standardize", False)),
         random_state=seed,

@@ -143,3 +143,23 @@ def test_the_interval_of_robustness_is_over_groups() -> None:
     by_group = robustness(scores, labels, groups, 0.5, draws=200)[0].auc
     by_image = robustness(scores, labels, np.arange(600), 0.5, draws=200)[0].auc
     assert by_group.high - by_group.low > 2 * (by_image.high - by_image.low)
+
+
+def test_the_grid_is_tuned_on_groups_that_its_fits_did_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aigiscan.classifiers import grid
+    from aigiscan.detector.tune import tune_on_paper_grid
+
+    given: list[tuple[np.ndarray, np.ndarray]] = []
+    whole = grid.fit_grid
+
+    def watched(X: np.ndarray, y: np.ndarray, validation: np.ndarray, **options: Any) -> Any:
+        given.append((X, validation))
+        return whole(X, y, validation, **{**options, "solvers": ["lbfgs"], "Cs": [0.1], "max_iters": [50]})
+
+    monkeypatch.setattr(grid, "fit_grid", watched)
+    table = prompts(1)
+    tune_on_paper_grid(table, EmbeddingView(), {})
+    group = {tuple(x): g for x, g in zip(table.channels["embedding"].tolist(), table.text["group"], strict=True)}
+    ((X, validation),) = given
+    sides = [{group[tuple(x)] for x in X[mask].tolist()} for mask in (validation, ~validation)]
+    assert all(sides) and not sides[0] & sides[1]
