@@ -282,10 +282,11 @@ def _train_on(
     text = f"Fitted and calibrated on {train_on} alone, tested here."
     if exclude:
         text += f" Left out, for they chose the features: {', '.join(exclude)}."
-    write_figures(report, "trained_on_another_data_set", "Trained on another data set", text, figures, known)
-    for name, which in said.items():
-        report.paragraph(f"{name}: {which} are left out, for {train_on} holds them too.", warning=True)
-        console.warn(f"{name}: {which} are left out, for {train_on} holds them too")
+    warnings = [f"{name}: {which} are left out, for {train_on} holds them too" for name, which in said.items()]
+    stem = "trained_on_another_data_set"
+    write_figures(report, stem, "Trained on another data set", text, figures, known, warnings)
+    for warning in warnings:
+        console.warn(warning)
     console.table(f"trained on {train_on}", *terminal_table(figures))
 
 

@@ -72,11 +72,10 @@ def evaluate_detectors(
         known[one.label] = {*training.get("generators", {}), *training.get("photo_sources", {})}
         oracles.append((one.label, calibration.threshold_ai, *oracle_threshold(shown.labels, scores)))
     text = "Each detector with its own thresholds. 'in training': a source of that name is in the detector's card."
-    write_figures(report, "detectors", "Detectors", text, figures, known)
-    for one in found:
-        for sentence in one.said:
-            report.paragraph(f"{one.label}: {sentence}", warning=True)
-            console.warn(f"{one.label}: {sentence}")
+    warnings = [f"{one.label}: {sentence}" for one in found for sentence in one.said]
+    write_figures(report, "detectors", "Detectors", text, figures, known, warnings)
+    for warning in warnings:
+        console.warn(warning)
     report.table(
         "detectors_oracle",
         "Beside, never instead: the threshold that is best on these very images",

@@ -51,7 +51,7 @@ def summary_row(name: str, figures: Figures) -> tuple:
 def terminal_table(figures: Mapping[str, Figures]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows that fit 80 columns; the whole summary is in the files."""
     highest = max(next(iter(figures.values())).rates)
-    header = ("", words.AUC, words.RECALL_5, f"{words.FLAGGED}, {highest:.0%} promised")
+    header = ("", words.AUC, words.RECALL_5, f"{words.FLAGGED}, {100 * highest:g} % promised")
     rows = [
         (name, *map(terse, (f.mean_auc, f.mean_recall_5, f.false_alarms[max(f.rates)]))) for name, f in figures.items()
     ]
@@ -74,17 +74,20 @@ def write_figures(
     text: str,
     figures: Mapping[str, Figures],
     seen: Mapping[str, set[str]],
+    warnings: Sequence[str] = (),
 ) -> None:
     """Per-generator and per-source tables of several candidates or detectors, worst first, and how they compare.
 
     stem: what the files' names begin with. seen: name → generators and sources that its fitting saw (empty sets for
-    held-out scores).
+    held-out scores). warnings: what must be known before any figure is read.
     """
     report.section(title, text)
+    for warning in warnings:
+        report.paragraph(warning, warning=True)
     first = next(iter(figures.values()))
     report.paragraph(
         f"Summary: means over generators, each counting once. Photographs called ai where at most "
-        f"{max(first.rates):.0%} was promised. Brackets: 95 % intervals over photo sources and generators."
+        f"{100 * max(first.rates):g} % was promised. Brackets: 95 % intervals over photo sources and generators."
     )
     for name, found in figures.items():
         if found.no_interval:
