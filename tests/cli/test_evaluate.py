@@ -265,6 +265,8 @@ def test_the_training_source_swapped(store, folder, tmp_path):
     result = call("evaluate", fresh, "-o", out, "--train-on", trained, "--draws", 20, "--max-fpr", 0.2)
     # the first 14 of the kept ones are of a diffusion model, which the other store lacks
     assert "7 of 98 pictures of fresh are left out" in result.stderr
+    sources = rows(out / "trained_on_another_data_set_sources_logistic.csv")
+    assert sorted(int(row["n"]) for row in sources) == [7, 14, 14]
     table = {row["generator"]: row for row in rows(out / "trained_on_another_data_set_generators_logistic.csv")}
     assert {g for g, row in table.items() if row["in training"] == "yes"} == {"green_gan", "grass_gan"}
     assert float(table["green_gan"]["AUC"]) > float(table["sky_diffusion"]["AUC"])
