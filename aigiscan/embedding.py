@@ -13,7 +13,7 @@ from typing import Any
 
 from aigiscan.encoders import compare_fingerprints, encoder_from_fingerprint
 from aigiscan.encoders.accompanied import DescribingEncoder
-from aigiscan.encoders.base import CHANNEL_HEADS, Encoder
+from aigiscan.encoders.base import Captures, Encoder, captures
 from aigiscan.encoders.describe import Captioner, Grounder
 from aigiscan.errors import EncoderError, InputError, MissingDependencyError
 from aigiscan.images.beside import complete
@@ -157,7 +157,7 @@ class SliceTask:
     folder: str
     target: str
     fingerprint: str
-    heads: bool
+    captured: Captures
     device: str
     settings: EmbedSettings
 
@@ -198,7 +198,7 @@ def embed_with_dask(
                 folder=str(Path.cwd()),
                 target=str(writer.next_part().absolute()),
                 fingerprint=json.dumps(fingerprint),
-                heads=CHANNEL_HEADS in specs,
+                captured=captures(specs),
                 device=encoder.options.device,
                 settings=settings,
             )
@@ -239,7 +239,7 @@ def embed_slice(task: SliceTask) -> tuple[int, list[tuple[str, str]]]:
     if done := read_shard(target):
         return done
     fingerprint = json.loads(task.fingerprint)
-    encoder = _encoder(task.fingerprint, task.device, task.heads)
+    encoder = _encoder(task.fingerprint, task.device, task.captured)
     here = store_fingerprint(encoder, task.settings.equalization)
     different = compare_fingerprints(fingerprint, here)
     if different:
@@ -258,6 +258,6 @@ def embed_slice(task: SliceTask) -> tuple[int, list[tuple[str, str]]]:
 
 
 @lru_cache(maxsize=1)
-def _encoder(fingerprint: str, device: str, heads: bool) -> Encoder:
+def _encoder(fingerprint: str, device: str, captured: Captures) -> Encoder:
     # kept between the slices of a worker: weights are read once
-    return encoder_from_fingerprint(json.loads(fingerprint), device=device, heads=heads)
+    return encoder_from_fingerprint(json.loads(fingerprint), device=device, **captured)

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def measure(files: list[str], folder: Path, args: argparse.Namespace) -> dict[st
     name, config = random_weights(folder / "model")
     plain, preprocess = plain_open_clip(config, folder / "model" / "open_clip_model.safetensors")
     options = EncoderOptions(device="cpu", precision=args.precision)
-    off, on = create_encoder(name, options), create_encoder(name, options.replace(heads=True))
+    off, on = create_encoder(name, options), create_encoder(name, replace(options, heads=True))
     records = [ImageRecord(path) for path in files]
     inputs = [on.prepare(Image.open(path).convert("RGB")) for path in files]
 

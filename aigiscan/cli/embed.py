@@ -41,6 +41,9 @@ def embed(
     heads: bool = typer.Option(
         False, "--heads", help="Also keep every attention head (open_clip vision transformers)."
     ),
+    blocks: bool = typer.Option(
+        False, "--blocks", help="Also keep the pooled token after every layer (transformers of open_clip and timm)."
+    ),
     pooling: str | None = typer.Option(None, "--pooling", help="class or mean (default: class)."),
     projection: str | None = typer.Option(None, "--projection", help="projected or hidden (default: projected)."),
     normalize: bool = typer.Option(False, "--normalize", help="L2-normalise the embedding."),
@@ -97,7 +100,7 @@ def embed(
     if captions_only or output is None:
         _write_beside(records, captions, objects, prompt, device, {"batch_size": batch_size, "workers": workers})
         return
-    chosen = {"pooling": pooling, "projection": projection, "normalize": normalize, "heads": heads}
+    chosen = {"pooling": pooling, "projection": projection, "normalize": normalize, "heads": heads, "blocks": blocks}
     given = {key: value for key, value in chosen.items() if value}
     beside = (captions, objects, twins, prompt)
     made, stored_equalization = _make_encoder(encoder, output if resume else None, device, precision, given, beside)
@@ -143,7 +146,7 @@ def _make_encoder(
     beside: ``--captions``, ``--objects``, ``--twins``, ``--prompt``.
     """
     from aigiscan.encoders import create_encoder, encoder_from_fingerprint
-    from aigiscan.encoders.base import CHANNEL_HEADS, EncoderOptions
+    from aigiscan.encoders.base import Captures, EncoderOptions, captures
     from aigiscan.encoders.fingerprint import for_channels
     from aigiscan.store import EmbeddingStore, is_store
 
@@ -153,12 +156,16 @@ def _make_encoder(
     with EmbeddingStore(output) as store:
         equalization = str(store.fingerprint.get("equalization", ""))
         as_stored = name is None or _same_name(name, store)
-        if as_stored and precision == "auto" and not given.keys() - {"heads"}:
-            heads = CHANNEL_HEADS in store.channels or "heads" in given
+        if as_stored and precision == "auto" and not given.keys() - {"heads", "blocks"}:
+            kept = captures(store.channels)
+            captured: Captures = {
+                "heads": kept["heads"] or "heads" in given,
+                "blocks": kept["blocks"] or "blocks" in given,
+            }
             captions, objects, twins, prompt = beside
             if not (captions or objects or prompt or (twins and "twins" not in store.fingerprint)):
-                return encoder_from_fingerprint(store.fingerprint, device=device, heads=heads), equalization
-            plain = encoder_from_fingerprint(for_channels(store.fingerprint, ()), device=device, heads=heads)
+                return encoder_from_fingerprint(store.fingerprint, device=device, **captured), equalization
+            plain = encoder_from_fingerprint(for_channels(store.fingerprint, ()), device=device, **captured)
             return accompany(plain, *beside), equalization
         if precision == "auto":
             precision = str(store.fingerprint.get("precision") or "auto")

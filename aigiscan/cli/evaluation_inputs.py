@@ -142,10 +142,10 @@ def _embedded(
 ) -> Inputs:
     from aigiscan.cli.tables import embed_labelled
     from aigiscan.encoders import create_encoder
-    from aigiscan.encoders.base import EncoderOptions
+    from aigiscan.encoders.base import EncoderOptions, captures
     from aigiscan.encoders.fingerprint import how_to_get
 
-    encoder = create_encoder(encoder_name, EncoderOptions(device=running["device"], heads="heads" in channels))
+    encoder = create_encoder(encoder_name, EncoderOptions(device=running["device"], **captures(channels)))
     if missing := sorted(set(channels) - encoder.channels().keys()):
         raise InputError(f"{path}: {encoder.name} gives no {', '.join(missing)}{how_to_get(missing)} into a store")
     records, facts, table = embed_labelled(path, encoder, equalize, running)
@@ -204,10 +204,11 @@ def make_entries(
 def make_encoder(given: Inputs, running: dict[str, Any]) -> Encoder:
     """The encoder that made an input's table, to embed perturbed images with."""
     from aigiscan.encoders import encoder_from_fingerprint
+    from aigiscan.encoders.base import captures
 
     table = given.fitting_table()
-    heads = "heads" in table.channels
-    return encoder_from_fingerprint(table.encoder["fingerprint"], device=running["device"], heads=heads)
+    captured = captures(table.channels)
+    return encoder_from_fingerprint(table.encoder["fingerprint"], device=running["device"], **captured)
 
 
 def perturbed_channels(

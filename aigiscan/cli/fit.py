@@ -195,8 +195,8 @@ def _data(
     from aigiscan.cli.companions import accompany, check_channels
     from aigiscan.cli.fitting import all_stores, picture_tables, store_tables
     from aigiscan.encoders import create_encoder
-    from aigiscan.encoders.base import EncoderOptions
-    from aigiscan.features import parse_view
+    from aigiscan.encoders.base import EncoderOptions, captures
+    from aigiscan.features import channels_of, parse_view
     from aigiscan.images.find import not_looked_at
     from aigiscan.images.labels import label_folders
     from aigiscan.store import EmbeddingStore
@@ -217,8 +217,8 @@ def _data(
     data = label_folders(real, fake, skipped=skipped) if real else paths[0]
     if passed_by := not_looked_at(skipped):
         console.note(passed_by)
-    heads = features.startswith("heads:")
-    plain = create_encoder(encoder, EncoderOptions(device=running["device"], precision=precision, heads=heads))
+    captured = captures(channels_of(features))
+    plain = create_encoder(encoder, EncoderOptions(device=running["device"], precision=precision, **captured))
     made = accompany(plain, *beside)
     view = parse_view(features, made.fingerprint())
     check_channels(made, view.channels, features)

@@ -148,9 +148,10 @@ class Detector:
         (bfloat16 against float32 by about 0.1 % of an embedding's length) and the caller takes that on himself.
         """
         from aigiscan.encoders import encoder_from_fingerprint
+        from aigiscan.encoders.base import captures
 
         saved = _with_precision(self.card.encoder["fingerprint"], precision)
-        encoder = encoder_from_fingerprint(saved, device=device, heads="heads" in self.view.channels)
+        encoder = encoder_from_fingerprint(saved, device=device, depth=self.view.depth, **captures(self.view.channels))
         self.check_fingerprint(encoder.fingerprint(), f"encoder {encoder.name}", any_precision=precision is not None)
         return encoder
 

@@ -7,9 +7,9 @@ weights are read at the first call that needs them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypedDict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CHANNEL_EMBEDDING = "embedding"
 CHANNEL_HEADS = "heads"
 CHANNEL_SIGMA = "sigma"
+CHANNEL_BLOCKS = "blocks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class EncoderOptions:
 
     device: auto, cpu, cuda, cuda:N, mps. precision: auto, fp32, bf16, fp16.
     heads: also capture the channels ``heads`` and ``sigma`` (open_clip vision transformers only).
+    blocks: also capture the channel ``blocks``, the pooled token after every layer (transformers of open_clip, timm).
+    depth: run so many layers only, 0 for all; there is no embedding then, only ``blocks``.
     pooling: "class" (the class token, as the model does by itself) or "mean" over the last layer's tokens.
     projection: "projected" into the joint image-text space, or "hidden" (before the projection).
     normalize: L2-normalise the embedding.
@@ -37,13 +40,23 @@ class EncoderOptions:
     device: str = "auto"
     precision: str = "auto"
     heads: bool = False
+    blocks: bool = False
+    depth: int = 0
     pooling: str = "class"
     projection: str = "projected"
     normalize: bool = False
 
-    def replace(self, **changes: Any) -> EncoderOptions:
-        """A copy with some fields changed."""
-        return EncoderOptions(**{**asdict(self), **changes})
+
+class Captures(TypedDict):
+    """Options of what is captured beside the embedding."""
+
+    heads: bool
+    blocks: bool
+
+
+def captures(channels: Collection[str]) -> Captures:
+    """The options that bring these channels."""
+    return {"heads": CHANNEL_HEADS in channels, "blocks": CHANNEL_BLOCKS in channels}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +94,15 @@ class Encoder(ABC):
     options: EncoderOptions
     #: whether ``options.heads`` can be asked for at all
     has_heads: ClassVar[bool] = False
+    #: whether ``options.blocks`` can be asked for at all
+    has_blocks: ClassVar[bool] = False
     #: fields of a record that the numbers depend on beside the picture: of caption, objects, twin
     beside: tuple[str, ...] = ()
 
     @abstractmethod
     def channels(self) -> dict[str, ChannelSpec]:
-        """The channels ``encode`` returns; always has ``embedding`` with shape (d,)."""
+        """The channels ``encode`` returns; always has ``embedding`` with shape (d,), unless ``options.depth``
+        stops before it."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
@@ -124,7 +140,8 @@ class Encoder(ABC):
 
     def columns(self) -> list[str]:
         """Names of the embedding's columns, ``"<part>:<index>"``, e.g. ``lite:17``; unique within the encoder."""
-        (d,) = self.channels()[CHANNEL_EMBEDDING].shape
+        channels = self.channels()
+        (d,) = channels[CHANNEL_EMBEDDING].shape if CHANNEL_EMBEDDING in channels else (0,)
         return [f"{self.name}:{i}" for i in range(d)]
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:

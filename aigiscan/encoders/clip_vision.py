@@ -50,15 +50,25 @@ class VisionTower:
             return ALL
         return slice(1, None) if self._average else slice(0, 1)
 
-    def residual(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pooled token before the first layer and after the last, float32 [b, D] each."""
+    def residual(
+        self, pixels: torch.Tensor, seen: list[torch.Tensor] | None = None, depth: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pooled token before the first layer and after the last, float32 [b, D] each.
+
+        seen: takes the pooled token after every layer. depth: stop after so many layers, 0 for none; what is given for
+        the last one is then good for nothing but the last of ``seen``.
+        """
         x = self.visual._embeds(pixels)  # [b, t, D]
         start = self.pool(x)
-        *blocks, last = self.blocks
+        *blocks, last = self.blocks[: depth or None]
         for block in blocks:
             x = through_block(block, x, self._attend)
+            if seen is not None:
+                seen.append(self.pool(x))
         # Of the last layer's output only what is pooled; an average takes all tokens but one.
         x = through_block(last, x, self._attend, ALL if self._average else self.wanted)
+        if seen is not None:
+            seen.append(self.pool(x))
         if self._norm_first:
             import torch
 

@@ -57,6 +57,7 @@ def compare_fingerprints(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str
 #: option → the channels that it brings
 _OPTIONS = {
     "--heads": frozenset(["heads", "sigma"]),
+    "--blocks": frozenset(["blocks"]),
     "--captions": frozenset(["text"]),
     "--objects": COMPANIONS["objects"],
     "--twins": COMPANIONS["twins"],
@@ -75,10 +76,13 @@ def how_to_get(channels: Iterable[str]) -> str:
     return f"; embed again with {' '.join(options)} into a new store" if options else ""
 
 
-def encoder_from_fingerprint(fingerprint: Mapping[str, Any], *, device: str = "auto", heads: bool = False) -> Encoder:
+def encoder_from_fingerprint(
+    fingerprint: Mapping[str, Any], *, device: str = "auto", heads: bool = False, blocks: bool = False, depth: int = 0
+) -> Encoder:
     """The encoder that gives the numbers of that fingerprint, at its precision; EncoderError if it cannot be had here.
 
-    heads: also capture heads (of the part that has them); it changes no embedding, so no fingerprint tells it.
+    heads, blocks: also capture these, of the part that has them. depth: run so many layers only (a concatenation
+    runs all). They change no number, so no fingerprint tells them.
     The caller compares the new encoder's fingerprint with the old one: its weights may be others under the same name.
     """
     from aigiscan.encoders.concat import ConcatEncoder
@@ -88,17 +92,29 @@ def encoder_from_fingerprint(fingerprint: Mapping[str, Any], *, device: str = "a
         from aigiscan.encoders.companions import from_fingerprint
 
         return from_fingerprint(
-            encoder_from_fingerprint(for_channels(fingerprint, ()), device=device, heads=heads), fingerprint
+            encoder_from_fingerprint(for_channels(fingerprint, ()), device=device, heads=heads, blocks=blocks),
+            fingerprint,
         )
     parts = fingerprint.get("parts")
     if parts:
-        able = [heads and encoder_class(part["name"]).has_heads for part in parts]
-        if heads and not any(able):
-            able[0] = True  # whose message says that there are none
-        made = [encoder_from_fingerprint(p, device=device, heads=h) for p, h in zip(parts, able, strict=True)]
-        return ConcatEncoder(made)
+        classes = [encoder_class(part["name"]) for part in parts]
+        with_heads = _first([cls.has_heads for cls in classes], heads)
+        with_blocks = _first([cls.has_blocks for cls in classes], blocks)
+        return ConcatEncoder(
+            [
+                encoder_from_fingerprint(part, device=device, heads=h, blocks=b)
+                for part, h, b in zip(parts, with_heads, with_blocks, strict=True)
+            ]
+        )
     chosen = {key: fingerprint[key] for key in _OPTION_KEYS if fingerprint.get(key)}
-    return create_encoder(fingerprint["name"], EncoderOptions(device=device, heads=heads, **chosen))
+    options = EncoderOptions(device=device, heads=heads, blocks=blocks, depth=depth, **chosen)
+    return create_encoder(fingerprint["name"], options)
+
+
+def _first(able: list[bool], wanted: bool) -> list[bool]:
+    """Whom to ask: the first that is able, or the first, whose message says that none is."""
+    chosen = able.index(True) if any(able) else 0
+    return [wanted and i == chosen for i in range(len(able))]
 
 
 _OPTION_KEYS = ("precision", "pooling", "projection", "normalize")

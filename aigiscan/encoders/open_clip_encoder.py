@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from aigiscan.encoders.base import CHANNEL_EMBEDDING, CHANNEL_HEADS, CHANNEL_SIGMA, ChannelSpec, Encoder, EncoderOptions
+from aigiscan.encoders.base import (
+    CHANNEL_BLOCKS,
+    CHANNEL_EMBEDDING,
+    CHANNEL_HEADS,
+    CHANNEL_SIGMA,
+    ChannelSpec,
+    Encoder,
+    EncoderOptions,
+)
 from aigiscan.encoders.clip_source import ClipSource, find_source
 from aigiscan.encoders.device import choose_device, choose_precision, torch_dtype
 from aigiscan.encoders.heads import why_no_heads
-from aigiscan.encoders.options import check_options, unit_length
+from aigiscan.encoders.options import check_depth, check_options, half_range, unit_length
 from aigiscan.encoders.pixels import chw, limit_aspect, native_crop
 from aigiscan.encoders.weights import weights_sha256
 from aigiscan.errors import EncoderError
@@ -36,7 +46,8 @@ class OpenClipEncoder(Encoder):
 
     Channels: ``embedding`` (d,); with heads also ``heads`` (layers, heads, d_head), the pooled token's head outputs
     before the output projections (z in :mod:`aigiscan.encoders.heads`), and ``sigma`` (), the standard deviation in the
-    final layer norm, epsilon included.
+    final layer norm, epsilon included. With blocks also ``blocks`` (layers, width), the pooled token after every layer;
+    with ``options.depth`` the first so many of these alone.
 
     pooling "class" is the pooling of the model itself (the class token, for most); "mean" is the mean of all tokens of
     the last layer, taken before the final layer norm, so that it stays a sum over heads.
@@ -44,6 +55,7 @@ class OpenClipEncoder(Encoder):
     """
 
     has_heads: ClassVar[bool] = True
+    has_blocks: ClassVar[bool] = True
 
     def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
         self.argument = argument
@@ -52,8 +64,11 @@ class OpenClipEncoder(Encoder):
         self._exact: OpenClipEncoder | None = None
         if self.options.heads:
             self.check_heads()
-        if not self._is_transformer and (self.options.pooling == "mean" or self.options.projection == "hidden"):
-            raise EncoderError(f"{self.name}: mean pooling and hidden features need open_clip's own vision transformer")
+        chosen = self.options
+        if not self._is_transformer and (chosen.pooling == "mean" or chosen.projection == "hidden" or chosen.blocks):
+            raise EncoderError(
+                f"{self.name}: mean pooling, hidden features and blocks need open_clip's own vision transformer"
+            )
 
     # What is known before anything is loaded
 
@@ -95,8 +110,12 @@ class OpenClipEncoder(Encoder):
         return height // ph, width // pw
 
     def channels(self) -> dict[str, ChannelSpec]:
-        """``embedding``, and ``heads`` and ``sigma`` if asked for."""
-        channels = {CHANNEL_EMBEDDING: ChannelSpec((self.width,))}
+        """``embedding``, and ``heads``, ``sigma`` and ``blocks`` if asked for."""
+        channels = {} if self.options.depth else {CHANNEL_EMBEDDING: ChannelSpec((self.width,))}
+        if self.options.blocks:
+            vision = self.source.config["vision_cfg"]
+            layers = check_depth(self.name, self.options.depth, vision.get("layers", 12))
+            channels[CHANNEL_BLOCKS] = ChannelSpec((layers, vision.get("width", 768)), "float16")
         if self.options.heads:
             channels[CHANNEL_HEADS] = ChannelSpec(self._head_shape, "float16")
             channels[CHANNEL_SIGMA] = ChannelSpec(())
@@ -218,7 +237,7 @@ class OpenClipEncoder(Encoder):
                 from aigiscan.encoders.packed import pack
 
                 # The last layer is run for few tokens.
-                pack(self._tower.blocks[:-1], CPU_BATCH * (rows * columns + 1))
+                pack(self._tower.blocks[: self.options.depth or None][:-1], CPU_BATCH * (rows * columns + 1))
             if self.device.type == "cuda":  # as the pixels are; else every convolution turns its weights first
                 model = model.to(memory_format=torch.channels_last)
             del self._float_model
@@ -236,7 +255,7 @@ class OpenClipEncoder(Encoder):
             return self
         with self._lock:
             if self._exact is None:
-                self._exact = type(self)(self.argument, self.options.replace(precision="fp32"))
+                self._exact = type(self)(self.argument, replace(self.options, precision="fp32"))
             return self._exact
 
     # Pixels → embedding
@@ -257,10 +276,16 @@ class OpenClipEncoder(Encoder):
             pixels = self.pixels(inputs)
             if not self._is_transformer:
                 embedding = self._whole_tower(pixels)
-            elif self.options.heads:
-                embedding = self._with_heads(pixels, channels)
             else:
-                _, pooled = self.tower.residual(pixels)
+                seen: list[torch.Tensor] | None = [] if self.options.blocks else None
+                with self._watched(channels):
+                    _, pooled = self.tower.residual(pixels, seen, self.options.depth)
+                if seen is not None:
+                    channels[CHANNEL_BLOCKS] = half_range(torch.stack(seen, 1).cpu().numpy())
+                if self.options.depth:
+                    return channels
+                if self.options.heads:
+                    channels[CHANNEL_SIGMA] = self.tower.sigma(pooled).cpu().numpy()
                 embedding = self.tower.embed(pooled)
             matrix = embedding.float().cpu().numpy()
         channels[CHANNEL_EMBEDDING] = unit_length(matrix) if self.options.normalize else matrix
@@ -272,9 +297,14 @@ class OpenClipEncoder(Encoder):
         embedding: torch.Tensor = out[0] if isinstance(out, tuple) else out
         return embedding
 
-    def _with_heads(self, pixels: torch.Tensor, channels: dict[str, np.ndarray]) -> torch.Tensor:
+    @contextmanager
+    def _watched(self, channels: dict[str, np.ndarray]) -> Iterator[None]:
+        """Heads into ``channels`` of what runs through the tower meanwhile, if they are asked for."""
         import torch
 
+        if not self.options.heads:
+            yield
+            return
         tower = self.tower
         caught: list[torch.Tensor] = []
         # The input of the output projection is z of every token; only the pooled one is kept.
@@ -283,14 +313,12 @@ class OpenClipEncoder(Encoder):
             for block in tower.blocks
         ]
         try:
-            _, pooled = tower.residual(pixels)
+            yield
         finally:
             for hook in hooks:
                 hook.remove()
         z = torch.stack(caught, 1)  # [b, l, h * dh]
         channels[CHANNEL_HEADS] = z.reshape(len(z), *self._head_shape).cpu().numpy()
-        channels[CHANNEL_SIGMA] = tower.sigma(pooled).cpu().numpy()
-        return tower.embed(pooled)
 
     # Text
 

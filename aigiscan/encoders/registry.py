@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -71,8 +71,12 @@ def create_encoder(spec: str, options: EncoderOptions | None = None) -> Encoder:
     if options.heads and not any(able):
         raise EncoderError(f"--heads: no part of {spec} has attention heads; one open_clip vision transformer must")
     # What only a transformer has is asked of the parts that are one.
-    plain = options.replace(heads=False, pooling="class", projection="projected")
+    plain = replace(options, heads=False, pooling="class", projection="projected")
     chosen = [options if yes or not any(able) else plain for yes in able]
+    with_blocks = [encoder_class(part).has_blocks for part in parts]
+    if options.blocks and any(with_blocks):
+        first = with_blocks.index(True)
+        chosen = [replace(each, blocks=i == first) for i, each in enumerate(chosen)]
     return ConcatEncoder([_create_one(part, opts) for part, opts in zip(parts, chosen, strict=True)])
 
 

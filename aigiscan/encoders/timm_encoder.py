@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec, Encoder, EncoderOptions
+from aigiscan.encoders.base import CHANNEL_BLOCKS, CHANNEL_EMBEDDING, ChannelSpec, Encoder, EncoderOptions
 from aigiscan.encoders.device import choose_device, choose_precision, torch_dtype
 from aigiscan.encoders.hub import find_on_hub, hub_file
-from aigiscan.encoders.options import plain_options, unit_length
+from aigiscan.encoders.options import check_depth, half_range, plain_options, unit_length
 from aigiscan.encoders.pixels import chw, limit_aspect
 from aigiscan.encoders.weights import load_weights, one_line, weights_sha256
 from aigiscan.errors import EncoderError
@@ -30,7 +30,11 @@ class TimmEncoder(Encoder):
     """Pooled features of a timm model, as it gives them without its classifier.
 
     Preprocessing (size, mean, deviation, interpolation, crop) is that of the model's own pretrained configuration.
+    Channel ``blocks`` (layers, width) of a model with ``forward_intermediates`` whose layers are all of one width: the
+    class token after each, or the mean of its patches where it has no class token.
     """
+
+    has_blocks: ClassVar[bool] = True
 
     def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
         architecture, _, file = argument.partition("/")
@@ -39,7 +43,7 @@ class TimmEncoder(Encoder):
         self.architecture = architecture
         self._file = Path(os.path.abspath(Path(file).expanduser())) if file else None
         self.name = f"timm:{architecture}" + (f"/{self._file}" if self._file else "")
-        self.options = plain_options(self.name, "", options)
+        self.options = plain_options(self.name, "", options, blocks=True)
         self._lock = threading.RLock()
 
     @cached_property
@@ -70,15 +74,28 @@ class TimmEncoder(Encoder):
         return {key: list(value) if isinstance(value, tuple) else value for key, value in sorted(config.items())}
 
     @cached_property
-    def _width(self) -> int:
+    def _outline(self) -> Any:
+        """The model without values, where it can be built so."""
         import torch
 
         try:
             with torch.device("meta"):
-                model = self._new()
+                return self._new()
         except (NotImplementedError, RuntimeError):  # a few models compute with values while they are built
-            model = self._new()
-        return int(getattr(model, "head_hidden_size", model.num_features))
+            return self._new()
+
+    @property
+    def _width(self) -> int:
+        return int(getattr(self._outline, "head_hidden_size", self._outline.num_features))
+
+    @cached_property
+    def _blocks_shape(self) -> tuple[int, int]:
+        """Layers and width; EncoderError where there is no such channel."""
+        model = self._outline
+        layers, width = len(getattr(model, "blocks", ())), getattr(model, "embed_dim", 0)
+        if not layers or not isinstance(width, int) or not hasattr(model, "forward_intermediates"):
+            raise EncoderError(f"{self.name}: --blocks needs a transformer whose layers are all of one width")
+        return check_depth(self.name, self.options.depth, layers), width
 
     def _new(self) -> Any:
         import timm
@@ -101,8 +118,11 @@ class TimmEncoder(Encoder):
         return hub_file(self.architecture, url, give=f"timm:{self.architecture}/PATH/TO/{os.path.basename(url)}")
 
     def channels(self) -> dict[str, ChannelSpec]:
-        """One channel: ``embedding`` (the model's feature width,)."""
-        return {CHANNEL_EMBEDDING: ChannelSpec((self._width,))}
+        """``embedding`` (the model's feature width,), and ``blocks`` if asked for."""
+        channels = {} if self.options.depth else {CHANNEL_EMBEDDING: ChannelSpec((self._width,))}
+        if self.options.blocks:
+            channels[CHANNEL_BLOCKS] = ChannelSpec(self._blocks_shape, "float16")
+        return channels
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Encoder.fingerprint`."""
@@ -160,19 +180,47 @@ class TimmEncoder(Encoder):
             return model.to(device=self.device, dtype=torch_dtype(self.precision))
 
     def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
-        """Batch of uint8 (3, h, w) → ``embedding`` (n, d)."""
+        """Batch of uint8 (3, h, w) → channels."""
         import torch
 
         if not len(inputs):
-            return {CHANNEL_EMBEDDING: np.zeros((0, self._width), np.float32)}
+            return {name: np.zeros((0, *spec.shape), np.float32) for name, spec in self.channels().items()}
         on_gpu = self.device.type == "cuda"
         raw = torch.from_numpy(np.stack(list(inputs)))
         raw = (raw.pin_memory() if on_gpu else raw).to(self.device, non_blocking=on_gpu)
         mean, std = (torch.tensor(self._data[k], device=self.device).reshape(1, 3, 1, 1) for k in ("mean", "std"))
         with torch.inference_mode():
             pixels = raw.float().div_(255).sub_(mean).div_(std).to(torch_dtype(self.precision))  # [b, 3, h, w]
-            matrix = self._model(pixels).float().cpu().numpy()
-        return {CHANNEL_EMBEDDING: unit_length(matrix) if self.options.normalize else matrix}
+            embedding, blocks = self._with_blocks(pixels) if self.options.blocks else (self._model(pixels), None)
+        channels = {}
+        if embedding is not None:
+            matrix = embedding.float().cpu().numpy()
+            channels[CHANNEL_EMBEDDING] = unit_length(matrix) if self.options.normalize else matrix
+        if blocks is not None:
+            channels[CHANNEL_BLOCKS] = half_range(blocks.cpu().numpy())
+        return channels
+
+    def _with_blocks(self, pixels: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """(embedding [b, d], None if the last layers are not run; pooled token after every layer [b, l, D])."""
+        import torch
+
+        model, depth = self._model, self.options.depth
+        prefixed = getattr(model, "num_prefix_tokens", 0) > 0
+        found = model.forward_intermediates(
+            pixels,
+            indices=list(range(self._blocks_shape[0])),
+            stop_early=bool(depth),
+            output_fmt="NCHW",
+            intermediates_only=bool(depth),
+            **({"return_prefix_tokens": True} if prefixed else {}),
+        )
+        last, layers = (None, found) if depth else found
+        seen = []
+        for layer in layers:
+            patches, *prefix = layer if prefixed else (layer,)
+            has_class = prefixed and getattr(model, "cls_token", None) is not None
+            seen.append(prefix[0][:, 0].float() if has_class else patches.float().mean((2, 3)))
+        return None if last is None else model.forward_head(last), torch.stack(seen, 1)
 
 
 def _fill(model: Any, state: dict[str, torch.Tensor], name: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from aigiscan.encoders.concat import ConcatEncoder
 from aigiscan.encoders.heads import head_matrices
 from aigiscan.encoders.open_clip_encoder import OpenClipEncoder
-from aigiscan.errors import AigiscanError, EncoderError
+from aigiscan.errors import AigiscanError, DetectorError, EncoderError
 from aigiscan.explain.linear import LinearForm, linear_form
 from aigiscan.features.base import FeatureView
 from aigiscan.features.views import ComponentsView, EmbeddingView, HeadsView
@@ -73,7 +73,12 @@ class Directions:
 
 
 def directions_of(detector: Detector, encoder: Encoder) -> Directions:
-    """Take a detector's weights back through its classifier and its view; exact, nothing is fitted."""
+    """Take a detector's weights back through its classifier and its view; exact, nothing is fitted.
+
+    DetectorError for a detector on inner layers: its encoder stops before there is an embedding to take apart.
+    """
+    if detector.view.depth:
+        raise DetectorError(f"{detector.card.name} reads inner layers; only what ends in an embedding can be explained")
     members = members_of(encoder)
     view = detector.view
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -291,7 +291,7 @@ def load_for_explaining(detector: Detector, *, device: str = "auto") -> Encoder:
         # Heads add up to the raw embedding; a length that normalises it is no part of them.
         from aigiscan.encoders import create_encoder
 
-        encoder = create_encoder(encoder.name, encoder.options.replace(normalize=False))
+        encoder = create_encoder(encoder.name, replace(encoder.options, normalize=False))
     return encoder
 
 

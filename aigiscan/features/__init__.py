@@ -21,6 +21,7 @@ VIEWS: dict[str, str] = {
     "embedding": "aigiscan.features.views:EmbeddingView",
     "components": "aigiscan.features.views:ComponentsView",
     "heads": "aigiscan.features.views:HeadsView",
+    "layers": "aigiscan.features.layers:LayersView",
     "discrepancy": "aigiscan.features.discrepancy:DiscrepancyView",
     "twins": "aigiscan.features.discrepancy:TwinsView",
 }

@@ -23,6 +23,8 @@ class FeatureView(ABC):
     #: how it is written after ``--features``
     usage: ClassVar[str]
     channels: tuple[str, ...]
+    #: how many layers of the encoder must run for it; 0: all
+    depth: int = 0
     #: generators whose fakes chose this view: figures on them would be too good, evaluation leaves them out
     search_generators: tuple[str, ...] = ()
 

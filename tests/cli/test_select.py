@@ -233,3 +233,59 @@ def test_a_choice_on_noise_is_called_one(tmp_path):
     assert "25 photographs and 5 fakes" in " ".join(done.stderr.split())
     assert "would reach by chance" in " ".join(done.stderr.split())
     assert yaml.safe_load(output.read_text())["directions"][0]["rows"]["test"] == {"real": 11, "fake": 2}
+
+
+def test_from_blocks_to_a_scan_that_stops_at_the_layer(tmp_path, monkeypatch):
+    """embed --blocks, select-layers, fit on the selection and on numbers, scan: nothing after the last layer is run."""
+    from aigiscan.encoders.clip_vision import VisionTower
+
+    clip = write_planted_clip(tmp_path / "clip")
+    rng = np.random.default_rng(0)
+    lines, pictures = ["path,label,generator"], tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(60):
+        generator = ("", "a", "b")[i % 3]
+        coloured(rng, "red" if generator else "green").save(pictures / f"{i:02d}.png")
+        lines.append(f"{i:02d}.png,{'fake' if generator else 'real'},{generator}")
+    manifest = pictures / "all.csv"
+    manifest.write_text("\n".join(lines))
+    store, chosen, curve = tmp_path / "s.h5", tmp_path / "l.yaml", tmp_path / "curve.png"
+    call("embed", manifest, "-e", clip, "--blocks", "--precision", "fp32", "-o", store)
+    with EmbeddingStore(store) as opened:
+        layers, _ = opened.channels["blocks"].shape
+        assert opened.channels["blocks"].dtype == "float16"
+        one = opened.read("blocks", columns=[1])
+        np.testing.assert_array_equal(one[:, 0], opened.read("blocks")[:, 1])
+    done = call("select-layers", store, "--train", "a", "--validate", "b", "-o", chosen, "--plot", curve)
+    content = yaml.safe_load(chosen.read_text())
+    assert content["kind"] == "layers"
+    assert sorted(row["layer"] for row in content["ranking"]) == list(range(layers))
+    assert content["kept_score"] == max(row["score"] for row in content["ranking"]) == 1.0
+    assert curve.read_bytes().startswith(b"\x89PNG")
+    assert f"--features layers:{chosen}" in "".join(done.stderr.split("\n"))
+    (best,) = content["kept"]
+
+    ran = []
+    residual = VisionTower.residual
+
+    def watched(self, pixels, seen=None, depth=0):
+        ran.append(depth)
+        return residual(self, pixels, seen, depth)
+
+    monkeypatch.setattr(VisionTower, "residual", watched)
+    for features, depth in ((f"layers:{chosen}", best + 1), ("layers:1,0", 2)):
+        detector = tmp_path / f"d{depth}"
+        call("fit", store, "--features", features, "--folds", 2, "-o", detector)
+        card = yaml.safe_load((detector / "card.yaml").read_text())
+        assert card["view"]["search_generators"] == (["a", "b"] if "yaml" in features else [])
+        ran.clear()
+        from_files = call("scan", pictures, "--include", "*.png", "-d", detector).stdout
+        assert set(ran) == {depth}
+        rows = list(csv.DictReader(io.StringIO(from_files)))
+        from_store = list(csv.DictReader(io.StringIO(call("scan", store, "-d", detector).stdout)))
+        assert len(rows) == len(from_store) == 60
+        scores = [[float(row["score"]) for row in sorted(r, key=lambda row: row["path"])] for r in (rows, from_store)]
+        np.testing.assert_allclose(*scores, atol=2e-2)
+        assert min(scores[0][i] for i in range(60) if i % 3) > max(scores[0][i] for i in range(60) if not i % 3)
+    call("fit", store, "--features", "layers:9", "--folds", 2, "-o", tmp_path / "no", refused="layers 0 to")
+    call("explain", tmp_path / "d2", pictures / "00.png", "-o", tmp_path / "why", refused="inner layers")

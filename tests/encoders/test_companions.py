@@ -225,7 +225,7 @@ def test_fingerprints_make_the_encoder_again_without_its_models(clip: Any) -> No
 
 
 def test_lengths_follow_the_encoder(clip: Any, folder: list[ImageRecord]) -> None:
-    unit = create_encoder(clip.name, OPTIONS.replace(normalize=True))
+    unit = create_encoder(clip.name, replace(OPTIONS, normalize=True))
     (row, *_) = run(folder[:1], CompanionEncoder(unit, "given", "given"), workers=0)
     assert row.channels is not None
     assert np.linalg.norm(row.channels["text"]) == pytest.approx(1, abs=1e-5)
@@ -233,7 +233,7 @@ def test_lengths_follow_the_encoder(clip: Any, folder: list[ImageRecord]) -> Non
 
 
 def test_only_a_clip_can_be_accompanied(clip: Any) -> None:
-    for base in (create_encoder("spam"), create_encoder(clip.name, OPTIONS.replace(projection="hidden"))):
+    for base in (create_encoder("spam"), create_encoder(clip.name, replace(OPTIONS, projection="hidden"))):
         with pytest.raises(EncoderError, match="no space that texts and pictures share"):
             CompanionEncoder(base, "given")
     with pytest.raises(EncoderError, match="--objects needs --captions"):
@@ -241,7 +241,7 @@ def test_only_a_clip_can_be_accompanied(clip: Any) -> None:
 
 
 def test_heads_are_those_of_the_picture(clip: Any, folder: list[ImageRecord]) -> None:
-    heads = create_encoder(clip.name, OPTIONS.replace(heads=True))
+    heads = create_encoder(clip.name, replace(OPTIONS, heads=True))
     records = list(complete(folder, ("caption", "objects")))
     rows = list(run(records, CompanionEncoder(heads, "given", "given"), workers=0))
     expected = heads.encode([heads.prepare(Image.open(record.path)) for record in records])["heads"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_the_fingerprint_is_json_and_enough(encoder: Encoder) -> None:
 
 
 def test_normalised_means_length_one(encoder: Encoder) -> None:
-    unit = create_encoder(encoder.name, CPU.replace(normalize=True))
+    unit = create_encoder(encoder.name, replace(CPU, normalize=True))
     values = unit.encode([unit.prepare(image) for image in pictures(2)])["embedding"]
     parts = len(encoder.name.split("+"))  # each part of a concatenation by itself
     np.testing.assert_allclose((values.astype(np.float64) ** 2).sum(1), parts, rtol=1e-5)

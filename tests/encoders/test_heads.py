@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,10 @@ KINDS = {
 }
 OPTIONS = {
     "class": HEADS32,
-    "mean": HEADS32.replace(pooling="mean"),
-    "hidden": HEADS32.replace(projection="hidden"),
-    "unit": HEADS32.replace(normalize=True),
-    "all": HEADS32.replace(pooling="mean", projection="hidden", normalize=True),
+    "mean": replace(HEADS32, pooling="mean"),
+    "hidden": replace(HEADS32, projection="hidden"),
+    "unit": replace(HEADS32, normalize=True),
+    "all": replace(HEADS32, pooling="mean", projection="hidden", normalize=True),
 }
 
 
@@ -118,8 +119,8 @@ def test_heads_are_those_of_a_separately_written_attention(tmp_path: Path) -> No
 def test_capturing_heads_changes_no_embedding(tmp_path: Path) -> None:
     name, _ = save_model(tmp_path, tiny_config())
     for precision in ("fp32", "bf16"):
-        on = create_encoder(name, HEADS32.replace(precision=precision))
-        off = create_encoder(name, HEADS32.replace(precision=precision, heads=False))
+        on = create_encoder(name, replace(HEADS32, precision=precision))
+        off = create_encoder(name, replace(HEADS32, precision=precision, heads=False))
         inputs = [on.prepare(i) for i in pictures()]
         np.testing.assert_array_equal(on.encode(inputs)["embedding"], off.encode(inputs)["embedding"])
         assert set(off.encode(inputs)) == {"embedding"}
@@ -170,7 +171,7 @@ def test_a_patch_without_values_adds_nothing(tmp_path: Path) -> None:
 
 def test_decomposition_of_a_fast_encoder_is_exact(tmp_path: Path) -> None:
     name, _ = save_model(tmp_path, tiny_config())
-    fast = create_encoder(name, HEADS32.replace(precision="bf16"))
+    fast = create_encoder(name, replace(HEADS32, precision="bf16"))
     exact = create_encoder(name, HEADS32)
     inputs = [exact.prepare(i) for i in pictures()]
     apart = decompose(fast, inputs)
@@ -191,12 +192,12 @@ def test_what_is_no_sum_over_heads_is_refused(tmp_path: Path, config: dict, word
         create_encoder(name, HEADS32)
     assert "\n" not in str(caught.value)
     with pytest.raises(EncoderError, match=word):
-        decompose(create_encoder(name, HEADS32.replace(heads=False)), [])
+        decompose(create_encoder(name, replace(HEADS32, heads=False)), [])
 
 
 def test_mean_pooling_makes_norm_first_models_a_sum_again(tmp_path: Path) -> None:
     name, _ = save_model(tmp_path, tiny_config(pool_type="avg"))
-    encoder = create_encoder(name, HEADS32.replace(pooling="mean"))
+    encoder = create_encoder(name, replace(HEADS32, pooling="mean"))
     inputs = [encoder.prepare(i) for i in pictures()]
     parts = sum(part for _, part in decompose(encoder, inputs).parts())
     assert relative(parts, encoder.encode(inputs)["embedding"]) < 1e-5
@@ -220,7 +221,7 @@ def test_vit_b_32(tmp_path: Path) -> None:
         stock = model.encode_image(encoder.pixels(inputs)).numpy()
     assert relative(channels["embedding"], stock) < 1e-5
     assert relative(sum(part for _, part in decompose(encoder, inputs).parts()), stock) < 1e-5
-    fast = create_encoder(f"local-dir:{tmp_path}", HEADS32.replace(precision="bf16"))
+    fast = create_encoder(f"local-dir:{tmp_path}", replace(HEADS32, precision="bf16"))
     quick = fast.encode(inputs)["embedding"]
     cosine = (quick * stock).sum(1) / np.linalg.norm(quick, axis=1) / np.linalg.norm(stock, axis=1)
     assert cosine.min() > 0.999

@@ -6,6 +6,7 @@ import json
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,8 +168,8 @@ def test_fingerprint_follows_the_weights_and_the_options(tmp_path: Path) -> None
     assert json.loads(json.dumps(base)) == base
     assert create_encoder(two, CPU32).fingerprint()["weights"] != base["weights"]
     for change in ({"precision": "bf16"}, {"pooling": "mean"}, {"projection": "hidden"}, {"normalize": True}):
-        assert create_encoder(one, CPU32.replace(**change)).fingerprint() != base
-    assert create_encoder(one, CPU32.replace(heads=True)).fingerprint() == base
+        assert create_encoder(one, replace(CPU32, **change)).fingerprint() != base
+    assert create_encoder(one, replace(CPU32, heads=True)).fingerprint() == base
 
 
 # (d) what cannot be had
@@ -199,7 +200,7 @@ def test_without_network_the_answer_comes_at_once(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(socket, "create_connection", unreachable)
-    monkeypatch.setattr("aigiscan.encoders.hub.getproxies", dict)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
     start = time.monotonic()
     with pytest.raises(EncoderError, match="Network is unreachable"):
         create_encoder("ViT-B-16/laion2b_s34b_b88k").fingerprint()
@@ -286,7 +287,7 @@ def test_a_configuration_beside_a_file_says_how_it_is_fed(tmp_path: Path) -> Non
 def test_mean_pooling_and_hidden_features(tmp_path: Path) -> None:
     name, model = save_model(tmp_path, tiny_config())
     images = pictures()
-    hidden = create_encoder(name, CPU32.replace(pooling="mean", projection="hidden"))
+    hidden = create_encoder(name, replace(CPU32, pooling="mean", projection="hidden"))
     inputs = [hidden.prepare(i) for i in images]
     visual = model.visual
     with torch.inference_mode():
@@ -294,7 +295,7 @@ def test_mean_pooling_and_hidden_features(tmp_path: Path) -> None:
         expected = visual.ln_post(tokens.mean(1))
     np.testing.assert_allclose(hidden.encode(inputs)["embedding"], expected.numpy(), rtol=1e-4, atol=1e-5)
     assert hidden.channels()["embedding"].shape == (32,)
-    projected = create_encoder(name, CPU32.replace(pooling="mean"))
+    projected = create_encoder(name, replace(CPU32, pooling="mean"))
     np.testing.assert_allclose(
         projected.encode(inputs)["embedding"], (expected @ visual.proj).numpy(), rtol=1e-4, atol=1e-5
     )
@@ -302,7 +303,7 @@ def test_mean_pooling_and_hidden_features(tmp_path: Path) -> None:
 
 def test_normalised_embeddings_have_length_one(tmp_path: Path) -> None:
     name, _ = save_model(tmp_path, tiny_config())
-    encoder = create_encoder(name, CPU32.replace(normalize=True))
+    encoder = create_encoder(name, replace(CPU32, normalize=True))
     raw = create_encoder(name, CPU32)
     inputs = [encoder.prepare(i) for i in pictures()]
     unit, plain = encoder.encode(inputs)["embedding"], raw.encode(inputs)["embedding"]
@@ -313,8 +314,8 @@ def test_normalised_embeddings_have_length_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("heads", [False, True])
 def test_bf16_is_close_to_fp32(tmp_path: Path, heads: bool) -> None:
     name, _ = save_model(tmp_path, tiny_config())
-    exact = create_encoder(name, CPU32.replace(heads=heads))
-    fast = create_encoder(name, CPU32.replace(precision="bf16", heads=heads))
+    exact = create_encoder(name, replace(CPU32, heads=heads))
+    fast = create_encoder(name, replace(CPU32, precision="bf16", heads=heads))
     inputs = [exact.prepare(i) for i in pictures(6)]
     a, b = exact.encode(inputs), fast.encode(inputs)
     for channel in a:
@@ -334,7 +335,7 @@ def test_a_batch_changes_no_image(
 
     monkeypatch.setattr(attention, "choose_attention", lambda *_: getattr(attention, attend))
     name, _ = save_model(tmp_path, tiny_config())
-    encoder = create_encoder(name, CPU32.replace(precision=precision, normalize=True))
+    encoder = create_encoder(name, replace(CPU32, precision=precision, normalize=True))
     inputs = [encoder.prepare(i) for i in pictures(9)]
     together = encoder.encode(inputs)["embedding"]
     alone = np.concatenate([encoder.encode([one])["embedding"] for one in inputs])
@@ -370,7 +371,7 @@ def test_precisions_are_really_timed() -> None:
 def test_fp16_on_a_cpu_is_refused(tmp_path: Path) -> None:
     name, _ = save_model(tmp_path, tiny_config())
     with pytest.raises(EncoderError, match="fp16 needs a GPU"):
-        create_encoder(name, CPU32.replace(precision="fp16")).fingerprint()
+        create_encoder(name, replace(CPU32, precision="fp16")).fingerprint()
 
 
 def test_a_resnet_works_without_heads_and_says_so(tmp_path: Path) -> None:
@@ -382,16 +383,16 @@ def test_a_resnet_works_without_heads_and_says_so(tmp_path: Path) -> None:
     ours = encoder.encode([encoder.prepare(i) for i in images])["embedding"]
     np.testing.assert_allclose(ours, stock_embedding(model, encoder, images), rtol=1e-4, atol=1e-5)
     with pytest.raises(EncoderError, match="ResNet has convolutions"):
-        create_encoder(name, CPU32.replace(heads=True))
+        create_encoder(name, replace(CPU32, heads=True))
     with pytest.raises(EncoderError, match="mean pooling"):
-        create_encoder(name, CPU32.replace(pooling="mean"))
+        create_encoder(name, replace(CPU32, pooling="mean"))
 
 
 def test_mini_is_an_open_clip_model_in_the_shipped_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, model = save_model(tmp_path / "mini", tiny_config(), preprocess={"mean": [0.5] * 3})
     (tmp_path / "mini" / "open_clip_model.safetensors").rename(tmp_path / "mini" / "weights.safetensors")
     monkeypatch.setattr("aigiscan.encoders.mini.shipped_models_dir", lambda: tmp_path)
-    encoder = create_encoder("mini", CPU32.replace(heads=True))
+    encoder = create_encoder("mini", replace(CPU32, heads=True))
     assert encoder.name == encoder.fingerprint()["name"] == "mini"
     assert encoder.source.preprocess["mean"] == [0.5] * 3
     images = pictures()
@@ -406,7 +407,7 @@ def test_long_batches_are_cut_on_a_cpu_and_come_back_in_order(tmp_path: Path) ->
     from aigiscan.encoders.open_clip_encoder import CPU_BATCH
 
     name, model = save_model(tmp_path, tiny_config())
-    encoder = create_encoder(name, CPU32.replace(heads=True))
+    encoder = create_encoder(name, replace(CPU32, heads=True))
     images = pictures(2 * CPU_BATCH + 3)
     channels = encoder.encode([encoder.prepare(i) for i in images])
     assert {len(values) for values in channels.values()} == {2 * CPU_BATCH + 3}

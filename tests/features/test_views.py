@@ -11,6 +11,7 @@ from aigiscan.errors import DetectorError, InputError
 from aigiscan.features import VIEWS, parse_view, view_class, view_from_saved
 from aigiscan.features.base import FeatureView
 from aigiscan.features.discrepancy import DiscrepancyView, TwinsView
+from aigiscan.features.layers import LayersView
 from aigiscan.features.views import ComponentsView, EmbeddingView, HeadsView
 
 RNG = np.random.default_rng(0)
@@ -18,6 +19,7 @@ N, D = 7, 5
 CHANNELS = {
     "embedding": RNG.normal(size=(N, D)).astype(np.float32),
     "heads": RNG.normal(size=(N, 3, 2, 4)).astype(np.float16),
+    "blocks": RNG.normal(size=(N, 4, 6)).astype(np.float16),
     "sigma": RNG.random((N, 1)).astype(np.float32) + 1,
     "text": RNG.normal(size=(N, D)).astype(np.float32),
     "local": RNG.random((N, D)).astype(np.float32),
@@ -31,6 +33,7 @@ EXAMPLES: dict[str, FeatureView] = {
     "components": ComponentsView([0, 3], ["gan", "ldm"]),
     "discrepancy": DiscrepancyView("both", 0.5, 2, raw=True),
     "twins": TwinsView(),
+    "layers": LayersView([3, 1], ["gan", "ldm"]),
     "heads": HeadsView([(2, 1), (0, 0)], RNG.normal(size=(2, 4, 3)), ["gan", "ldm"]),
 }
 
@@ -98,3 +101,17 @@ def test_unknown_views_name_the_known_ones() -> None:
         parse_view("moods", {})
     with pytest.raises(DetectorError, match="update aigiscan"):
         view_from_saved({"kind": "moods"}, {})
+
+
+def test_layers_by_number() -> None:
+    view = parse_view("layers:2,0", {})
+    np.testing.assert_array_equal(
+        view.transform(CHANNELS), np.concatenate([CHANNELS["blocks"][:, 2], CHANNELS["blocks"][:, 0]], axis=1)
+    )
+    assert view.depth == 3  # nothing after layer 2 has to run
+    assert view.columns([])[5:8] == ["layer:2:5", "layer:0:0", "layer:0:1"]
+    for wrong in ("1,1", "-1"):
+        with pytest.raises(InputError):
+            parse_view(f"layers:{wrong}", {})
+    with pytest.raises(InputError, match="layers 0 to 3"):
+        parse_view("layers:4", {}).transform(CHANNELS)
