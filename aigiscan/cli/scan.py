@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -352,20 +352,25 @@ class _Source:
         self, detector: Detector, *, device: str, precision: str | None, cache: Path | None, scheduler: str
     ) -> Iterator[list[Encoded]]:
         """Encoded images in sorted path order, a batch at a time: stores first, then files. scheduler: of the cluster
-        that encodes first what the cache does not hold."""
-        from aigiscan.detector.stored import encoded_from_store
+        that encodes first what the cache does not hold. The encoder, and what has to be downloaded for it, is there
+        when this returns."""
         from aigiscan.embedding import EmbedSettings, embed_with_dask, encode_batches
         from aigiscan.runner import growing_batches
+
+        if not self.records:
+            return self._stored(detector)
+        encoder = detector.make_encoder(device=device, precision=precision)
+        log.debug("encoder %s", encoder.name)
+        settings = EmbedSettings(equalization=detector.equalization, **self._running)
+        if scheduler and cache is not None:
+            embed_with_dask(self.records, encoder, cache, scheduler, settings)
+        sizes = self._sizes or growing_batches(settings.batch_size)
+        return chain(self._stored(detector), encode_batches(self.records, encoder, settings, cache, sizes))
+
+    def _stored(self, detector: Detector) -> Iterator[list[Encoded]]:
+        from aigiscan.detector.stored import encoded_from_store
 
         for path in self.stores:
             rows = (row for row in encoded_from_store(detector, path) if self._is_new(row.record.path))
             while batch := list(islice(rows, _STORE_BATCH)):
                 yield batch
-        if self.records:
-            encoder = detector.make_encoder(device=device, precision=precision)
-            log.debug("encoder %s", encoder.name)
-            settings = EmbedSettings(equalization=detector.equalization, **self._running)
-            if scheduler and cache is not None:
-                embed_with_dask(self.records, encoder, cache, scheduler, settings)
-            sizes = self._sizes or growing_batches(settings.batch_size)
-            yield from encode_batches(self.records, encoder, settings, cache, sizes)

@@ -105,7 +105,7 @@ def test_list_on_standard_input_json_lines_and_several_paths(labelled: Path, det
     listed = run("scan", "-", "-d", detector, "--format", "jsonl", input="\n".join(names).encode())
     rows = [json.loads(line) for line in listed.stdout.splitlines()]
     assert [row["path"] for row in rows] == names
-    assert list(rows[0]) == list(REPORT_COLUMNS)
+    assert list(rows[0]) == [*REPORT_COLUMNS, "claims"]
     given = rows_of(run("scan", names[3], names[0], "-d", detector).stdout)
     assert [row["path"] for row in given] == [names[0], names[3]]
     assert float(given[0]["score"]) == rows[0]["score"]

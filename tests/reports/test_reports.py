@@ -74,7 +74,7 @@ def test_json_lines_come_back_with_null_where_nothing_is_known(row: Verdict) -> 
     line = JsonLinesFormat().line(row)
     assert line.endswith("\n") and "\n" not in line[:-1]
     values = json.loads(line)
-    assert list(values) == list(REPORT_COLUMNS)
+    assert list(values) == [*REPORT_COLUMNS, "claims"]
     assert values["path"] == printable(row.path)
     for name in ("p_ai", "score", "p_value", "width", "height", "bytes"):
         assert values[name] is None or isinstance(values[name], (int, float))
