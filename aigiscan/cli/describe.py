@@ -22,9 +22,9 @@ from aigiscan.cli.options import INPUT, MODEL, OUTPUT, PROMISE, RUNNING
 _GROUPS = {
     INPUT: "include exclude all_files max_pixels unlabelled families train_on pair train validate "
     "neighbours phrases real fake captions deep c2pa_trust",
-    MODEL: "detector encoder heads pooling projection normalize equalize precision classifier features "
-    "param C intercept standardize grid base from_ weighting folds name grade description limit "
-    "score max_steps strategy among tune",
+    MODEL: "detector encoder heads blocks pooling projection normalize equalize precision classifier "
+    "features param C intercept standardize grid base from_ weighting folds name grade description "
+    "limit score max_steps strategy among tune",
     PROMISE: "max_fpr max_miss fdr prior calibrate_on",
     OUTPUT: "output channel captions_only top k plot as_json gallery transfer held_out audit robustness "
     "quality_matrix geometry spectra spectra_size min_images max_images draws",
