@@ -23,6 +23,7 @@ def commands_in(page: Path) -> list[str]:
     """Lines of shell that call aigiscan, from code blocks (or a script), comments and pipes cut off."""
     text = page.read_text(encoding="utf-8")
     blocks = [text] if page.suffix == ".sh" else re.findall(r"```(?:sh|)\n(.*?)```", text, re.DOTALL)
+    blocks += re.findall(r"`(aigiscan [^`]+)`", text) if page.name == "papers.md" else []
     found = []
     for block in blocks:
         for line in block.replace("\\\n", " ").splitlines():
@@ -41,6 +42,7 @@ CASES = [(page, line) for page in PAGES for line in commands_in(page)]
 
 def test_there_are_commands_to_check() -> None:
     assert len([1 for page, _ in CASES if page.name == "README.md"]) >= 20
+    assert len([1 for page, _ in CASES if page.name == "papers.md"]) >= 30
 
 
 @pytest.mark.parametrize(("page", "line"), CASES, ids=[f"{p.name}:{line[:50]}" for p, line in CASES])
