@@ -22,6 +22,7 @@ from aigiscan.cli.fit import fit
 from aigiscan.cli.further import continue_, stack
 from aigiscan.cli.label_by_claims import label_by_claims
 from aigiscan.cli.process import exit_code, main, settle_stdout
+from aigiscan.cli.report import report
 from aigiscan.cli.scan import scan
 from aigiscan.cli.select_features import PairCommand, select_features
 from aigiscan.cli.select_parts import select_heads, select_layers
@@ -107,6 +108,7 @@ app.command("explain")(explain)
 app.command("select-features", cls=PairCommand)(select_features)
 app.command("select-heads")(select_heads)
 app.command("select-layers")(select_layers)
+app.command("report")(report)
 app.command("label-by-claims")(label_by_claims)
 app.command("doctor")(doctor)
 app.add_typer(stores.app, name="stores")

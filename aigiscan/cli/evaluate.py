@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from aigiscan.cli.evaluation_inputs import Entry, Inputs
     from aigiscan.evaluation.report import EvaluationReport
 
+#: duplicates of the audit that are shown as pictures
+_SHOWN_DUPLICATES = 12
+
 
 def evaluate(
     paths: list[str] = typer.Argument(
@@ -140,6 +143,7 @@ def _channels(features: list[str]) -> list[str]:
 
 
 def _audit(report: EvaluationReport, given: Inputs, seed: int) -> None:
+    from aigiscan.evaluation.report import CHECKS
     from aigiscan.images.audit import audit
     from aigiscan.images.measure import Measured, measure
 
@@ -153,8 +157,10 @@ def _audit(report: EvaluationReport, given: Inputs, seed: int) -> None:
         "Audit",
         "Can file facts alone tell the label? An AUC near 0.5 is what is wanted; near 1, any figure below may be about "
         "files instead of pictures: equalise (--equalize) before trusting it.",
-        *result.findings,
+        place=CHECKS,
     )
+    for line in result.findings:
+        report.paragraph(line, warning=True)
     report.table(
         "audit_facts",
         "File facts alone, cross-validated",
@@ -166,6 +172,10 @@ def _audit(report: EvaluationReport, given: Inputs, seed: int) -> None:
         "Files that are the same picture",
         ("kind", "differ in", "files"),
         [(d.kind, ", ".join(d.crosses), " ".join(d.paths)) for d in result.duplicates],
+    )
+    report.pictures(
+        "Files that are the same picture",
+        [(path, f"{d.kind}: {path}") for d in result.duplicates[:_SHOWN_DUPLICATES] for path in d.paths[:4]],
     )
     report.table(
         "audit_repetition",

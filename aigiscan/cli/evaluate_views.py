@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def geometry(report: EvaluationReport, inputs: Sequence[Inputs], features: Sequence[str], *, seed: int) -> None:
     """How isotropic the features are, before and after the removal of components where a view removes some."""
     from aigiscan.evaluation.geometry import write_geometry
+    from aigiscan.evaluation.report import BACKGROUND
     from aigiscan.features import parse_view
     from aigiscan.features.views import ComponentsView
 
@@ -30,6 +31,7 @@ def geometry(report: EvaluationReport, inputs: Sequence[Inputs], features: Seque
         "Mean cosine similarity over pairs of images (1: one ray) and IsoScore (0: a line, 1: all dimensions used "
         "alike; Rudman et al. 2022). The t-SNE map shows neighbourhoods; the size of a cluster and the distance "
         "between two mean nothing.",
+        place=BACKGROUND,
     )
     for given in inputs:
         table = given.fitting_table()
@@ -61,6 +63,7 @@ def geometry(report: EvaluationReport, inputs: Sequence[Inputs], features: Seque
 
 def spectra(report: EvaluationReport, inputs: Sequence[Inputs], *, size: int) -> None:
     """Average high-pass spectra per generator, from the files themselves at native resolution (UniFD, figure 3)."""
+    from aigiscan.evaluation.report import BACKGROUND
     from aigiscan.evaluation.spectra import average_spectra, write_spectra
 
     report.section(
@@ -68,6 +71,7 @@ def spectra(report: EvaluationReport, inputs: Sequence[Inputs], *, size: int) ->
         f"What a median filter takes away from the central {size} × {size} pixels, averaged over the pictures of a "
         "generator, and its Fourier transform; zero frequency in the centre. Bright points are periodic traces. "
         "Equalisation is not applied: resizing and re-encoding remove what this shows.",
+        place=BACKGROUND,
     )
     for given in inputs:
         failed: dict[str, int] = {}
@@ -104,8 +108,10 @@ def gallery(
     if not count:
         return
     file = f"gallery_{file_name(name)}"
-    write_gallery(report.out, pick(scores, labels, count=count), paths, scores, generators=sources, name=file)
+    written = write_gallery(report.out, pick(scores, labels, count=count), paths, scores, generators=sources, name=file)
     report.image(f"{file}.png", f"Most confident rights and wrongs: {name} (threshold: score 0)")
+    for title, shown in written.items():
+        report.pictures(f"{name}: {title}", [(one["path"], f"{one['score']:+.2f} {one['path']}") for one in shown])
 
 
 def _pictures(given: Inputs, failed: dict[str, int]) -> Iterator[tuple[str, Image]]:

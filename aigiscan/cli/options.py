@@ -223,3 +223,14 @@ def check_backend(backend: str, scheduler: str) -> None:
         raise InputError(f"--backend {backend} is not known: use local or dask")
     if (backend == "dask") != bool(scheduler):
         raise InputError("--backend dask and --scheduler ADDRESS go together")
+
+
+Thumbnails = Annotated[
+    Path | None,
+    typer.Option(
+        "--thumbnails",
+        metavar="FOLDER",
+        help="Folder for the page's thumbnails. Default: they go into the page.",
+        rich_help_panel=OUTPUT,
+    ),
+]

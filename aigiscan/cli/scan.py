@@ -104,6 +104,14 @@ def scan(
         help="csv or jsonl (JSON lines). Default: by the name of FILE, else csv.",
         rich_help_panel=options.OUTPUT,
     ),
+    html: Path | None = typer.Option(
+        None,
+        "--html",
+        metavar="FILE",
+        help="Also one page with thumbnails that sorts, filters and marks; see `aigiscan report` for one later.",
+        rich_help_panel=options.OUTPUT,
+    ),
+    thumbnails: options.Thumbnails = None,
     excel_safe: bool = typer.Option(
         False,
         "--excel-safe",
@@ -246,6 +254,8 @@ def scan(
             outputs.add_names()
         elif output is None and not on_screen:
             outputs.add_stdout()
+        if html is not None:
+            outputs.add_page(html, thumbnails, made_by)
         if on_screen or table:
             outputs.add_table(sys.stdout if on_screen else sys.stderr, Arrangement(wanted, sort or "p_ai"))
         waiting: list[Verdict] = []

@@ -95,6 +95,26 @@ class Outputs:
         self._add_stream(console.out)
         self.uses_stdout = True
 
+    def add_page(self, path: Path, thumbnails: Path | None, made_by: Any) -> None:
+        """A page at the end."""
+        from aigiscan.files import check_file
+        from aigiscan.reports.meta import now
+        from aigiscan.reports.page import ReportPage
+        from aigiscan.reports.sinks import ScreenSink
+
+        check_file(path)
+        started, sink = now(), ScreenSink(self._arrangement, sys.maxsize)
+        self._sinks.append(sink)
+
+        def write(kind: Any, *_: Any) -> None:
+            rows = sink.rows()
+            if kind is None and rows:
+                meta = {**made_by.to_json(), "runs": [made_by.run(started, len(rows))]}
+                ReportPage(rows, meta, f"Scan of {len(rows)} pictures", thumbnails).write(path)
+                console.note(f"wrote {path}")
+
+        self._stack.push(write)
+
     def add_names(self) -> None:
         """Names alone on standard output."""
         from aigiscan.reports.sinks import StreamSink, name_line

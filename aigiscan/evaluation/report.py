@@ -23,11 +23,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: where a section stands on the page: what was asked for first, then what helps to trust it, then background
+ANSWERS, CHECKS, BACKGROUND = 0, 1, 2
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading."""
+    """A heading. place: sections are shown in rising order of it, else in the order in which they were made."""
 
     title: str
+    place: int = ANSWERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,15 @@ class Picture:
     title: str
 
 
-Part = Section | Note | Table | Picture
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Pictures of the data set, shown small: path and the words under each."""
+
+    title: str
+    files: tuple[tuple[str, str], ...]
+
+
+Part = Section | Note | Table | Picture | Pictures
 
 
 class EvaluationReport:
@@ -71,9 +84,9 @@ class EvaluationReport:
         self._explained: set[str] = set()
         make_folder(self.out)
 
-    def section(self, title: str, *paragraphs: str) -> None:
+    def section(self, title: str, *paragraphs: str, place: int = ANSWERS) -> None:
         """A heading and what must be known to read what follows."""
-        self.parts.append(Section(title))
+        self.parts.append(Section(title, place))
         for text in paragraphs:
             self.paragraph(text)
 
@@ -112,6 +125,11 @@ class EvaluationReport:
     def image(self, file: str, title: str) -> None:
         """A picture that already lies in the folder, on the page."""
         self.parts.append(Picture(file, title))
+
+    def pictures(self, title: str, files: Sequence[tuple[str, str]]) -> None:
+        """Small pictures of the data set with words under each; files that are gone are left out."""
+        if files:
+            self.parts.append(Pictures(title, tuple(files)))
 
     def write(self) -> Path:
         """``index.html``; returns its path."""

@@ -235,6 +235,12 @@ def _read_meta(path: Path, report: Path) -> Mapping[str, Any]:
     return found
 
 
+def meta_of(report: Path) -> Mapping[str, Any]:
+    """What lies beside a report and says what made it; {} where nothing does."""
+    path = meta_path(follow_link(report))
+    return _read_meta(path, report) if path.exists() else {}
+
+
 def already_there(kept: Iterable[WrittenRow]) -> Counter[str]:
     """How often a report holds each path, as it spells it (two names that differ in odd bytes may be spelled alike)."""
     return Counter(row.path for row in kept)

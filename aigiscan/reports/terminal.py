@@ -111,17 +111,21 @@ def summary(counts: Counter[str], seconds: float) -> str:
 
 def meaning(calibration: Calibration, judged: int, fdr: float | None = None) -> str:
     """What the columns say, and how many false accusations the promise allows among so many pictures."""
-    rate, miss = calibration.max_fpr, calibration.max_miss
+    return promise(calibration.max_fpr, calibration.max_miss, judged, fdr, calibration.prior)
+
+
+def promise(max_fpr: float, max_miss: float, judged: int, fdr: float | None = None, prior: float | None = None) -> str:
+    """The same from the promised rates: shares of photographs, of AI-generated pictures, and of what is called ai."""
     if fdr is None:
-        allowed = f"{rate * judged:.0f}" if rate * judged >= 1 else "less than 1"
+        allowed = f"{max_fpr * judged:.0f}" if max_fpr * judged >= 1 else "less than 1"
         ai = (
-            f"ai: rarer than {rate:.3g} among photographs like those calibrated on, so that among {judged} of them "
+            f"ai: rarer than {max_fpr:.3g} among photographs like those calibrated on, so that among {judged} of them "
             f"{allowed} would be accused falsely, on average"
         )
     else:
         ai = f"ai: on average at most {fdr:.3g} of all called so are photographs, if these are like those calibrated on"
-    prior = "both kinds were equally frequent" if calibration.prior == 0.5 else f"{calibration.prior:.3g} of all were"
+    shares = "both kinds were equally frequent" if prior in (None, 0.5) else f"{prior:.3g} of all were"
     return (
-        f"{ai}; real: rarer than {miss:.3g} among AI-generated pictures like those calibrated on; uncertain: neither, "
-        f"or both. p_ai: probability of being AI-generated if {prior}"
+        f"{ai}; real: rarer than {max_miss:.3g} among AI-generated pictures like those calibrated on; uncertain: "
+        f"neither, or both. p_ai: probability of being AI-generated if {shares}"
     )
