@@ -36,7 +36,8 @@ def test_a_detector_in_words(detector_folder: Path, coloured_store: Path, tmp_pa
     assert set(words["phrases"]["positive"][0]) == {"text", "cosine"}
     assert set(words["generators"]) == {"red_gan", "blue_gan"}
     assert {"phrases", "tokens"} <= set(words["generators"]["red_gan"])
-    assert "clear meaning" in result.stderr
+    assert "labels dealt anew: up to" in " ".join(result.stderr.split())
+    assert set(words["chance"]) == {"phrases", "tokens"}
     assert {path.name for path in out.iterdir()} == {"words.json", "words.csv", "words.png"}
     assert result.stdout == ""
 
