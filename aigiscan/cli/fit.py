@@ -124,6 +124,14 @@ def fit(
         rich_help_panel=options.OUTPUT,
         help="A sentence for the card that users must know (repeatable).",
     ),
+    least_side: int = typer.Option(
+        0,
+        "--least-side",
+        min=0,
+        metavar="PIXELS",
+        rich_help_panel=options.OUTPUT,
+        help="Scans leave pictures with a shorter side below this uncertain, and say so.",
+    ),
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
     device: options.Device = "auto",
@@ -172,6 +180,7 @@ def fit(
     settings = FitSettings(
         classifier=classifier, params=params, weighting=weighting, max_fpr=max_fpr, max_miss=max_miss, folds=folds,
         seed=seed, name=name or output.name, grade=grade, description=description, limits=limit,
+        least_side=least_side,
     )  # fmt: skip
     finish(fit_detector(tables, settings, view, words_for(settings, tables[0])), output)
 

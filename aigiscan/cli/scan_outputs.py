@@ -53,6 +53,7 @@ class Outputs:
 
     def write(self, rows: Sequence[Verdict]) -> None:
         """The rows of a batch, to all of them."""
+        from aigiscan.detector.verdict import VERDICT_UNREADABLE
         from aigiscan.provenance.claims import from_json, says_ai
 
         for sink in self._sinks:
@@ -61,7 +62,7 @@ class Outputs:
         if any(row.claims and says_ai(from_json(row.claims)) for row in rows):
             self.claim_ai = True
         room = _SHOWN_FAILURES - len(self.failures)
-        self.failures += [row for row in rows if row.error][:room]
+        self.failures += [row for row in rows if row.verdict == VERDICT_UNREADABLE][:room]
 
     def add_file(self, path: Path, made_by: Any, resume: bool, source: Source, batch_size: int) -> None:
         """A report at ``path``; what it has already is left out of the source."""

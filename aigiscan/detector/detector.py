@@ -16,7 +16,7 @@ import numpy as np
 from aigiscan.detector.calibration import Calibration, is_small
 from aigiscan.detector.card import WEIGHTS_NAME, Card, read_card
 from aigiscan.detector.seen import SeenPictures
-from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNREADABLE, Verdict
+from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNCERTAIN, VERDICT_UNREADABLE, Verdict
 from aigiscan.errors import DetectorError, InputError
 from aigiscan.features import view_from_saved
 from aigiscan.features.base import FeatureView
@@ -25,6 +25,7 @@ from aigiscan.files import make_folder, reason
 if TYPE_CHECKING:
     from aigiscan.encoders.base import Encoder
     from aigiscan.images.equalize import Equalization
+    from aigiscan.images.records import FileFacts
     from aigiscan.runner import Encoded
 
 #: images judged at once: the classifier's cost per call vanishes
@@ -211,6 +212,9 @@ class Detector:
                 yield Verdict(row.record.path, VERDICT_UNREADABLE, error=row.error or "unknown", **known)
                 continue
             score, p_ai, p_value, verdict, generator, ratio, note = next(judged)
+            doubt = self._doubt(row.facts)
+            if doubt:
+                verdict = VERDICT_UNCERTAIN
             # an attribution of a picture that is not flagged would read as an accusation
             named = generator if verdict == VERDICT_AI else ""
             yield Verdict(
@@ -222,8 +226,16 @@ class Detector:
                 generator=named,
                 likelihood_ratio=ratio,
                 note=note,
+                error=doubt,
                 **known,
             )
+
+    def _doubt(self, facts: FileFacts) -> str:
+        """Why a picture stays uncertain whatever its score; "" if nothing speaks against a verdict."""
+        side = min(facts.width, facts.height)  # 0: not known
+        if 0 < side < self.card.least_side:
+            return f"too small to judge: shorter side {side} pixels, under {self.card.least_side}"
+        return ""
 
     def _generators(self, channels: Mapping[str, np.ndarray]) -> list[str] | None:
         """The attributed generator of each image, for classifiers over several generators."""

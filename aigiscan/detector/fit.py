@@ -60,6 +60,7 @@ class FitSettings:
     grade: str = ""
     description: str = ""
     limits: Sequence[str] = ()
+    least_side: int = 0
 
 
 @dataclass(frozen=True)
@@ -312,6 +313,7 @@ def _card(problem: _Problem, classifier: Any, thresholds: Mapping[str, Any], spe
         limits=list(settings.limits),
         encoder=encoder_entry(table.encoder["name"], for_channels(table.encoder["fingerprint"], problem.view.channels)),
         equalization=table.equalization,
+        least_side=settings.least_side,
         view=problem.view.params(),
         classifier=classifier_entry(settings.classifier, classifier),
         thresholds=dict(thresholds),

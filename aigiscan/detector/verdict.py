@@ -24,10 +24,11 @@ class Verdict:
     pictures are held against the small photographs, and detectors written with a caution by source state the larger of
     that and the caution's share. All three are None if unreadable. generator: attributed by a multi-class detector,
     else empty. provenance: what the file itself claims. width, height: pixels as stored. bytes: file size. error: why
-    it is unreadable, else empty. likelihood_ratio: how many times as likely the score is for an AI-generated picture as
-    for a photograph; a column of the report only where a prior was asked for. claims: ``provenance`` in full, as
-    :func:`aigiscan.provenance.claims.to_json` writes it; in JSON lines alone. note: what a reader of the score must
-    know ("no object: the global distance alone"); a column only with detectors that have such notes.
+    it is unreadable, or stays uncertain whatever its score; else empty. likelihood_ratio: how many times as likely the
+    score is for an AI-generated picture as for a photograph; a column of the report only where a prior was asked for.
+    claims: ``provenance`` in full, as :func:`aigiscan.provenance.claims.to_json` writes it; in JSON lines alone. note:
+    what a reader of the score must know ("no object: the global distance alone"); a column only with detectors that
+    have such notes.
     """
 
     path: str

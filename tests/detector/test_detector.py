@@ -66,6 +66,22 @@ def test_unreadable_rows_keep_their_place_and_get_no_score(fitted: Detector) -> 
     assert all(v.score is not None for i, v in enumerate(verdicts) if i != 3)
 
 
+def test_small_pictures_stay_uncertain_with_the_reason(fitted: Detector, tmp_path: Path) -> None:
+    careful = replace(fitted, card=replace(fitted.card, least_side=128))
+    careful.save(tmp_path / "d")
+    careful = Detector.load(tmp_path / "d")
+    rows = [replace(row, facts=replace(row.facts, width=900, height=128)) for row in encoded(planted(per_source=2))]
+    assert [v.verdict for v in careful.judge(rows)] == [v.verdict for v in fitted.judge(rows)]
+    assert {v.verdict for v in fitted.judge(rows)} >= {"ai", "real"}
+    small = [replace(row, facts=replace(row.facts, height=127)) for row in rows]
+    for verdict in careful.judge(small):
+        assert (verdict.verdict, verdict.generator) == ("uncertain", "")
+        assert verdict.error == "too small to judge: shorter side 127 pixels, under 128"
+        assert verdict.score is not None
+    unknown = [replace(row, facts=replace(row.facts, width=0, height=0)) for row in rows]
+    assert not any(v.error for v in careful.judge(unknown))
+
+
 def test_refuses_tampered_weights_unknown_formats_and_other_features(fitted: Detector, tmp_path: Path) -> None:
     folder = tmp_path / "d"
     fitted.save(folder)
