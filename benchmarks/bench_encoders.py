@@ -112,10 +112,10 @@ def jpeg_files(given: Path | None, folder: Path, count: int) -> list[str]:
     return files
 
 
-def random_weights(folder: Path) -> tuple[str, dict]:
+def random_weights(folder: Path, model: str = MODEL) -> tuple[str, dict]:
     from safetensors.torch import save_file
 
-    config = open_clip.get_model_config(MODEL)
+    config = open_clip.get_model_config(model)
     config["text_cfg"]["layers"] = 1  # not used here
     folder.mkdir()
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
