@@ -44,7 +44,9 @@ def embed(
     blocks: bool = typer.Option(
         False, "--blocks", help="Also keep the pooled token after every layer (transformers of open_clip and timm)."
     ),
-    pooling: str | None = typer.Option(None, "--pooling", help="class or mean (default: class)."),
+    pooling: str | None = typer.Option(
+        None, "--pooling", help="class, mean (open_clip) or token (timm). Default: class, as the model does by itself."
+    ),
     projection: str | None = typer.Option(None, "--projection", help="projected or hidden (default: projected)."),
     normalize: bool = typer.Option(False, "--normalize", help="L2-normalise the embedding."),
     equalize: str | None = typer.Option(

@@ -32,7 +32,8 @@ class EncoderOptions:
     heads: also capture the channels ``heads`` and ``sigma`` (open_clip vision transformers only).
     blocks: also capture the channel ``blocks``, the pooled token after every layer (transformers of open_clip, timm).
     depth: run so many layers only, 0 for all; there is no embedding then, only ``blocks``.
-    pooling: "class" (the class token, as the model does by itself) or "mean" over the last layer's tokens.
+    pooling: "class" (as the model does by itself: the class token, for most), "mean" over the last layer's tokens
+    (open_clip), or "token", the class token after the final norm even where the model averages (timm: DINOv3).
     projection: "projected" into the joint image-text space, or "hidden" (before the projection).
     normalize: L2-normalise the embedding.
     """

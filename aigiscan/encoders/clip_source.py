@@ -1,6 +1,7 @@
 """Which open_clip model a name means: architecture, preprocessing, weights file. Nothing is loaded here.
 
-Closes traps (a), (b) and (d) of DESIGN section 3.
+Activation, preprocessing and a missing file are settled here: open_clip warns of the first, the second belongs to the
+pretrained tag and not to the architecture, and the third is one line that says which file to put where.
 """
 
 from __future__ import annotations

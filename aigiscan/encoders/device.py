@@ -7,11 +7,15 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from aigiscan.encoders.notices import notice
-from aigiscan.encoders.weights import cache_dir
+from aigiscan.encoders.weights import cache_dir, one_line
 from aigiscan.errors import EncoderError
 from aigiscan.files import keep_cached
 
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 #: another way than the plain one is taken only when it is clearly faster, so that timing noise does not decide
 FASTER = 1.25
+#: images that precisions are timed on where it is not a CPU
+GPU_SAMPLE = 32
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -112,7 +118,7 @@ def fastest(
 def time_precisions(device: torch.device, module: torch.nn.Module, batch: torch.Tensor) -> dict[str, float]:
     """Seconds for one pass of ``module`` (fp32) over ``batch``, per precision worth trying on this device.
 
-    The best of three passes after one to warm up; the weights are cast (DESIGN section 3: autocast was slower).
+    The best of three passes after one to warm up; the weights are cast, as ``torch.autocast`` was slower.
     """
     import torch
 
@@ -122,7 +128,13 @@ def time_precisions(device: torch.device, module: torch.nn.Module, batch: torch.
         cast = copy.deepcopy(module).to(device=device, dtype=dtype).eval()
         data = batch.to(device=device, dtype=dtype)
         with torch.inference_mode():
-            times[precision] = min(_seconds(cast, data, device) for _ in range(4))
+            try:
+                with exact_products(precision):
+                    times[precision] = min(_seconds(cast, data, device) for _ in range(4))
+            except (RuntimeError, NotImplementedError):
+                if precision == "fp32":
+                    raise
+                # the device has no such precision for this model
     return times
 
 
@@ -143,16 +155,68 @@ def _seconds(module: torch.nn.Module, data: torch.Tensor, device: torch.device) 
 
 
 def _machine_key(device: torch.device, name: str) -> str:
+    """Not the name of the host: a container has a new one at every start, on the same processor."""
     import torch
 
     model = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    facts = [platform.node(), model, device.type, torch.__version__, name]
+    facts = [model, device.type, torch.__version__, name]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:24]
 
 
-def _cpu_name() -> str:
+def _cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What a processor is and can do. x86 says so in "model name" and "flags", ARM by numbers and "Features"."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            return next((line.strip() for line in file if line.startswith(("model name", "flags"))), "")
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return platform.processor()
+        lines = []
+    telling = ("model name", "flags", "CPU implementer", "CPU part", "CPU variant", "Features")
+    found = {line.split(":")[0].strip(): line.strip() for line in reversed(lines) if line.startswith(telling)}
+    return "\n".join(sorted(found.values())) or f"{platform.machine()} {platform.processor()}"
+
+
+@contextmanager
+def exact_products(precision: str) -> Iterator[None]:
+    """Within it ``fp32`` means float32: on CUDA convolutions take TF32, ten bits of mantissa, unless told not to."""
+    import torch
+
+    if precision != "fp32":
+        yield
+        return
+    products = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = products
+
+
+def in_batches(
+    encode: Callable[[Sequence[Any]], dict[str, np.ndarray]], inputs: Sequence[Any], size: int, name: str
+) -> dict[str, np.ndarray]:
+    """``encode`` over batches of ``size``, their channels joined; half of it, and half again, where memory runs out.
+
+    EncoderError in one line where it is too little for one image, and where the device cannot compute in a precision.
+    """
+    import torch
+
+    done: list[dict[str, np.ndarray]] = []
+    start = 0
+    while start < len(inputs):
+        try:
+            done.append(encode(inputs[start : start + size]))
+            start += size
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise EncoderError(
+                    f"{name}: the memory of the device is too little for one image; --device cpu"
+                ) from None
+            size = max(1, min(size, len(inputs) - start) // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            notice(f"{name}: out of memory on the device; going on with {size} images at once")
+        except (RuntimeError, NotImplementedError) as error:
+            if "not implemented for" not in str(error):
+                raise
+            raise EncoderError(f"{name}: {one_line(error)}; use --precision fp32") from error
+    return done[0] if len(done) == 1 else {key: np.concatenate([one[key] for one in done]) for key in done[0]}

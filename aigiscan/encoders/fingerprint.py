@@ -1,4 +1,4 @@
-"""Fingerprints: whether two sets of embeddings can be compared (DESIGN section 3, trap c)."""
+"""Fingerprints: whether two sets of embeddings can be compared."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 With the residual stream of the pooled token ``x_L = x_0 + Σ_l Σ_h z_{l,h} W_{l,h} + Σ_l b_l + Σ_l mlp_l`` and the
 embedding ``e = LN(x_L) P`` (Gandelsman et al., "Interpreting CLIP's Image Representation via Text-Based
-Decomposition", ICLR 2024; DESIGN section 3),
+Decomposition", ICLR 2024),
 
     E_{l,h} = (1/σ) · z_{l,h} · M_{l,h},     M_{l,h} = W_{l,h} Π diag(γ) P,     Π = I − 11ᵀ/D
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aigiscan.encoders.device import exact_products
 from aigiscan.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -107,10 +108,10 @@ def head_matrices(encoder: OpenClipEncoder) -> HeadMatrices:
             scaled = _after(block.ls_1, out)
             maps.append(twin.tower.through_norm(scaled).reshape(block.attn.num_heads, -1, twin.width))  # [h, dh, d]
         m = torch.stack(maps)  # [l, h, dh, d]
-        q, r = torch.linalg.qr(m.transpose(-1, -2))  # [l, h, d, k], [l, h, k, dh]
+        q, r = torch.linalg.qr(m.cpu().mT)  # [l, h, d, k], [l, h, k, dh]
         # QR leaves the signs open; a non-negative diagonal makes R one and the same with every LAPACK.
         signs = torch.where(torch.diagonal(r, dim1=-2, dim2=-1) < 0, -1.0, 1.0).unsqueeze(-1)
-        return HeadMatrices(m.cpu().numpy(), (r * signs).mT.cpu().numpy(), (q.mT * signs).cpu().numpy())
+        return HeadMatrices(m.cpu().numpy(), (r * signs).mT.numpy(), (q.mT * signs).numpy())
 
 
 def decompose(encoder: OpenClipEncoder, inputs: Sequence[Any], direction: np.ndarray | None = None) -> Decomposition:
@@ -127,7 +128,11 @@ def decompose(encoder: OpenClipEncoder, inputs: Sequence[Any], direction: np.nda
     blocks = tower.blocks
     if direction is not None:
         _check_attention(twin.name, blocks)
-    with torch.inference_mode(), _watched(blocks, tower.pool, attention_inputs=direction is not None) as seen:
+    with (
+        torch.inference_mode(),
+        exact_products("fp32"),
+        _watched(blocks, tower.pool, attention_inputs=direction is not None) as seen,
+    ):
         x0, pooled = tower.residual(twin.pixels(inputs))  # [b, D], [b, D]
         sigma = tower.sigma(pooled)  # [b]
 

@@ -1,4 +1,4 @@
-"""Weights from the network, or one line that says which file to put where (DESIGN section 3, trap d)."""
+"""Weights from the network, or one line that says which file to put where."""
 
 from __future__ import annotations
 

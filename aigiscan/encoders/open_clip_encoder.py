@@ -21,7 +21,14 @@ from aigiscan.encoders.base import (
     EncoderOptions,
 )
 from aigiscan.encoders.clip_source import ClipSource, find_source
-from aigiscan.encoders.device import choose_device, choose_precision, torch_dtype
+from aigiscan.encoders.device import (
+    GPU_SAMPLE,
+    choose_device,
+    choose_precision,
+    exact_products,
+    in_batches,
+    torch_dtype,
+)
 from aigiscan.encoders.heads import why_no_heads
 from aigiscan.encoders.options import check_depth, check_options, half_range, unit_length
 from aigiscan.encoders.pixels import chw, limit_aspect, native_crop
@@ -65,6 +72,8 @@ class OpenClipEncoder(Encoder):
         if self.options.heads:
             self.check_heads()
         chosen = self.options
+        if chosen.pooling == "token":
+            raise EncoderError(f"{self.name}: pooling 'token' is for models of timm; 'class' is the class token here")
         if not self._is_transformer and (chosen.pooling == "mean" or chosen.projection == "hidden" or chosen.blocks):
             raise EncoderError(
                 f"{self.name}: mean pooling, hidden features and blocks need open_clip's own vision transformer"
@@ -158,7 +167,7 @@ class OpenClipEncoder(Encoder):
 
     def prepare(self, image: Image) -> np.ndarray:
         """uint8 (3, height, width), resized and cropped as the pretrained tag wants it."""
-        if self.source.preprocess["resize_mode"] not in ("squash", "native"):
+        if self.source.preprocess["resize_mode"] == "shortest":
             image = limit_aspect(image)
         for step in self._steps:
             image = step(image)
@@ -211,10 +220,12 @@ class OpenClipEncoder(Encoder):
         if self._is_transformer:
             rows, columns = self.grid
             width = self.source.config["vision_cfg"].get("width", 768)
-            return visual.transformer.resblocks[0], torch.randn(4, rows * columns + 1, width)
+            # a real batch: what a GPU does with a few images is to wait for launches
+            images = 4 if self.device.type == "cpu" else GPU_SAMPLE
+            return visual.transformer.resblocks[0], torch.randn(images, rows * columns + 1, width)
         size = self.source.preprocess["size"]
         height, width = size if isinstance(size, list) else (size, size)
-        return visual, torch.randn(2, 3, height, width)
+        return visual, torch.randn(2 if self.device.type == "cpu" else GPU_SAMPLE, 3, height, width)
 
     @cached_property
     def model(self) -> Any:
@@ -265,14 +276,13 @@ class OpenClipEncoder(Encoder):
         if not len(inputs):
             return {name: np.zeros((0, *spec.shape), np.float32) for name, spec in self.channels().items()}
         step = CPU_BATCH if self.device.type == "cpu" else len(inputs)
-        done = [self._encode_at_once(inputs[i : i + step]) for i in range(0, len(inputs), step)]
-        return done[0] if len(done) == 1 else {name: np.concatenate([one[name] for one in done]) for name in done[0]}
+        return in_batches(self._encode_at_once, inputs, step, self.name)
 
     def _encode_at_once(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
         import torch
 
         channels: dict[str, np.ndarray] = {}
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_products(self.precision):
             pixels = self.pixels(inputs)
             if not self._is_transformer:
                 embedding = self._whole_tower(pixels)

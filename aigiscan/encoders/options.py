@@ -8,7 +8,7 @@ from aigiscan.encoders.base import EncoderOptions
 from aigiscan.errors import EncoderError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-POOLINGS = ("class", "mean")
+POOLINGS = ("class", "mean", "token")
 PROJECTIONS = ("projected", "hidden")
 
 
@@ -22,16 +22,21 @@ def check_options(options: EncoderOptions) -> EncoderOptions:
     return options
 
 
-def plain_options(name: str, argument: str, options: EncoderOptions | None, *, blocks: bool = False) -> EncoderOptions:
-    """Options of an encoder that has neither heads nor towers nor an argument; EncoderError if one is asked for."""
+def plain_options(
+    name: str, argument: str, options: EncoderOptions | None, *, transformer: bool = False
+) -> EncoderOptions:
+    """Options of an encoder that has neither heads nor towers nor an argument; EncoderError if one is asked for.
+
+    transformer: it may be one, with layers and a class token.
+    """
     options = check_options(options or EncoderOptions())
     if argument:
         raise EncoderError(f"encoder {name} takes nothing after the colon, got {argument!r}")
     if options.heads:
         raise EncoderError(f"encoder {name} has no attention heads; --heads needs an open_clip vision transformer")
-    if options.blocks and not blocks:
+    if options.blocks and not transformer:
         raise EncoderError(f"encoder {name} has no layers to keep; --blocks needs a transformer of open_clip or timm")
-    if options.projection == "hidden" or options.pooling == "mean":
+    if options.projection == "hidden" or options.pooling not in ("class", *(["token"] if transformer else [])):
         raise EncoderError(f"encoder {name} has one kind of feature; 'mean' and 'hidden' need an open_clip model")
     return options
 

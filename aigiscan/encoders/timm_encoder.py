@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from aigiscan.encoders.base import CHANNEL_BLOCKS, CHANNEL_EMBEDDING, ChannelSpec, Encoder, EncoderOptions
-from aigiscan.encoders.device import choose_device, choose_precision, torch_dtype
+from aigiscan.encoders.device import (
+    GPU_SAMPLE,
+    choose_device,
+    choose_precision,
+    exact_products,
+    in_batches,
+    torch_dtype,
+)
 from aigiscan.encoders.hub import find_on_hub, hub_file
 from aigiscan.encoders.options import check_depth, half_range, plain_options, unit_length
 from aigiscan.encoders.pixels import chw, limit_aspect
@@ -43,7 +50,7 @@ class TimmEncoder(Encoder):
         self.architecture = architecture
         self._file = Path(os.path.abspath(Path(file).expanduser())) if file else None
         self.name = f"timm:{architecture}" + (f"/{self._file}" if self._file else "")
-        self.options = plain_options(self.name, "", options, blocks=True)
+        self.options = plain_options(self.name, "", options, transformer=True)
         self._lock = threading.RLock()
 
     @cached_property
@@ -97,6 +104,15 @@ class TimmEncoder(Encoder):
             raise EncoderError(f"{self.name}: --blocks needs a transformer whose layers are all of one width")
         return check_depth(self.name, self.options.depth, layers), width
 
+    @property
+    def _pooling(self) -> str:
+        """``token``, or "" for what the model does by itself; EncoderError if it has no class token."""
+        if self.options.pooling != "token":
+            return ""
+        if getattr(self._outline, "cls_token", None) is None:
+            raise EncoderError(f"{self.name}: --pooling token needs a transformer with a class token")
+        return "token"
+
     def _new(self) -> Any:
         import timm
 
@@ -131,7 +147,7 @@ class TimmEncoder(Encoder):
             "weights": weights_sha256(self.weights()),
             "preprocessing": dict(self._data),
             "precision": self.precision,
-            "pooling": "",
+            "pooling": self._pooling,
             "projection": "",
             "normalize": self.options.normalize,
         }
@@ -149,7 +165,8 @@ class TimmEncoder(Encoder):
 
     def prepare(self, image: Image) -> np.ndarray:
         """uint8 (3, height, width), resized and cropped as the model's configuration says."""
-        image = limit_aspect(image)
+        if self._data.get("crop_mode", "center") == "center":  # else nothing is cut off: squashed, or with a border
+            image = limit_aspect(image)
         for step in self._steps:
             image = step(image)
         return chw(image)
@@ -168,28 +185,33 @@ class TimmEncoder(Encoder):
     def _sample(self) -> tuple[torch.nn.Module, torch.Tensor]:
         import torch
 
-        return self._new().eval(), torch.randn(2, *self._data["input_size"])
+        return self._new().eval(), torch.randn(
+            2 if self.device.type == "cpu" else GPU_SAMPLE, *self._data["input_size"]
+        )
 
     @cached_property
     def _model(self) -> Any:
         with self._lock:
             model = self._new()
             _fill(model, load_weights(self.weights()), self.name)
-            model.reset_classifier(0)
+            model.reset_classifier(0, self._pooling) if self._pooling else model.reset_classifier(0)
             model = model.eval().requires_grad_(False)
             return model.to(device=self.device, dtype=torch_dtype(self.precision))
 
     def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
         """Batch of uint8 (3, h, w) → channels."""
-        import torch
-
         if not len(inputs):
             return {name: np.zeros((0, *spec.shape), np.float32) for name, spec in self.channels().items()}
+        return in_batches(self._encode_at_once, inputs, len(inputs), self.name)
+
+    def _encode_at_once(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
+        import torch
+
         on_gpu = self.device.type == "cuda"
         raw = torch.from_numpy(np.stack(list(inputs)))
         raw = (raw.pin_memory() if on_gpu else raw).to(self.device, non_blocking=on_gpu)
         mean, std = (torch.tensor(self._data[k], device=self.device).reshape(1, 3, 1, 1) for k in ("mean", "std"))
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_products(self.precision):
             pixels = raw.float().div_(255).sub_(mean).div_(std).to(torch_dtype(self.precision))  # [b, 3, h, w]
             embedding, blocks = self._with_blocks(pixels) if self.options.blocks else (self._model(pixels), None)
         channels = {}

@@ -19,7 +19,7 @@ class ImageRecord:
     path: as the user gave or as the folder walk found it, in :func:`os.fsdecode` form (undecodable bytes are
         surrogate escapes, so that ``open(path)`` works).
     label: 0 real, 1 fake (AI-generated), None unknown.
-    generator, family, group, split, caption: as DESIGN section 1 names them; empty if unknown.
+    generator, family, group, split, caption: empty if unknown.
         ``group`` is what must stay on one side of a split.
     source: what is left out as a whole when a figure is to say something about sources never seen: where a photograph
         comes from (camera, site, data set); of a fake the generator, or what a manifest puts together with others

@@ -84,7 +84,7 @@ def test_stored_heads_and_matrices_give_the_contributions(tmp_path: Path, option
 
 
 def test_ridge_in_head_columns_is_ridge_in_joint_space(tmp_path: Path) -> None:
-    """DESIGN section 3: the penalised fit on (1/σ) z R has the optimum of the fit on the contributions."""
+    """The penalised fit on (1/σ) z R has the optimum of the fit on the contributions."""
     from sklearn.linear_model import LogisticRegression
 
     name, _ = save_model(tmp_path, tiny_config())
