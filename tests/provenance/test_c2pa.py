@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 pytest.importorskip("c2pa", reason="needs the extra c2pa")
 
-from files import chain, picture, saved, signed
+from cli_calls import call
+from files import box, chain, picture, saved, signed
 
 from aigiscan.errors import InputError
 from aigiscan.provenance import Claim, ProvenanceReader, says_ai
@@ -117,6 +118,25 @@ def test_without_a_verifier_presence_alone() -> None:
     assert manifest(found).value == "manifest present, not verified (pip install 'aigiscan[c2pa]')"
     assert says_ai(found)  # its words are there, unverified
     assert {c.verified for c in found} == {None}
+
+
+MP4 = box(b"ftyp", b"isom\0\0\2\0isommp41") + box(b"moov", box(b"mvhd", bytes(100))) + box(b"mdat", bytes(1000))
+PDF = (
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n"
+    b"xref\n0 3\n0000000000 65535 f \n0000000009 00000 n \n0000000052 00000 n \n"
+    b"trailer<</Size 3/Root 1 0 R>>\nstartxref\n101\n%%EOF"
+)
+
+
+@pytest.mark.parametrize(("name", "mime", "plain"), [("v.mp4", "video/mp4", MP4), ("d.pdf", "application/pdf", PDF)])
+def test_videos_and_documents(name: str, mime: str, plain: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(signed(plain, mime))
+    (tmp_path / f"plain-{name}").write_bytes(plain)
+    rows = [json.loads(line) for line in call(
+        "scan", tmp_path, "--all-files", "--provenance-only", "--format", "jsonl"
+    ).stdout.splitlines()]  # fmt: skip
+    kinds = {Path(row["path"]).name: [claim["kind"] for claim in row["claims"]] for row in rows}
+    assert kinds == {name: ["c2pa", "source_type"], f"plain-{name}": []}
 
 
 def test_damaged_manifests_never_raise() -> None:

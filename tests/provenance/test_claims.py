@@ -46,6 +46,14 @@ def test_every_row_of_the_table_is_found(name: str, data: bytes, kind: str, word
     assert says_ai(found) == ai, found
 
 
+def test_heic(tmp_path: object) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="needs the extra heif")
+    heif.register_heif_opener()
+    typed = xmp(Iptc4xmpExt_DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia")
+    found = claims(saved("HEIF", xmp=typed, exif=exif({0x0110: "Box 1"})))
+    assert [c.kind for c in found] == ["source_type", "camera", "conflict"]
+
+
 def test_the_document_has_every_row() -> None:
     text = (Path(__file__).parents[2] / "docs" / "provenance.md").read_text(encoding="utf-8")
     missing = [name for name, *_ in ALL if f"`{name}`" not in text]
