@@ -82,20 +82,25 @@ def test_readme_figures_are_those_of_the_card() -> None:
 
     card = yaml.safe_load((ROOT / "models" / "builtin" / "card.yaml").read_text(encoding="utf-8"))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for spec, row in (("limit:512,jpeg:80", "at most 512 px"), ("square:224,jpeg:75", "224 px, JPEG 75")):
+    for spec, row in (("reduce:2,limit:512,jpeg:80", "at most 512 px"), ("square:224,jpeg:75", "224 px, JPEG 75")):
         figures = card["metrics"]["held_out"][spec]
-        told = re.search(rf"\| {row}[^|]*\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text)
-        assert told is not None
+        told = next(line for line in text.splitlines() if line.startswith(f"| {row}"))
         keys = ("auc", "tpr_at_5_percent_fpr", "tpr_at_1_percent_fpr")
-        assert [float(t) for t in told.groups()] == [round(figures[key][0], 2) for key in keys]
-    low, high = card["metrics"]["achieved"]
-    shares = [f"{100 * rate['flagged']:.1f} % where {promised} % was" for rate, promised in ((low, 1), (high, 5))]
-    worst = [f"{100 * rate['worst_source']['flagged']:.0f} %" for rate in (low, high)]
-    assert " and ".join(shares) in text.replace(" promised and", " and")
-    assert f"`{low['worst_source']['source']}` (face crops): {' and '.join(worst)}" in text
+        value, low, high = ([f"{figures[key][i]:.2f}" for key in keys] for i in range(3))
+        assert told.split(" | ")[1:] == [
+            f"{v} [{a}, {b}]" + end for v, a, b, end in zip(value, low, high, ("", "", " |"), strict=True)
+        ]
+    for rate, promised in zip(card["metrics"]["achieved"], (1, 5), strict=True):
+        low, high = (f"{100 * v:.1f}" for v in rate["flagged_interval"])
+        assert f"{100 * rate['flagged']:.1f} % [{low}, {high}] where {promised} % was" in text
+    assert f"fitted on {card['training']['images']:,} development pictures" in text
 
 
 def test_example_program_runs() -> None:
     done = subprocess.run([sys.executable, ROOT / "examples" / "scan.py"], capture_output=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout.count(b"examples/photos") == 14
+    judged = [line.split() for line in done.stdout.decode().splitlines()[:-1]]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `([\w.-]+\.(?:jpg|png))` \| [^|]+ \| (\w+) \|", text, re.MULTILINE))
+    assert {Path(words[2]).name: words[0] for words in judged} == told
+    assert len(told) == 17

@@ -132,6 +132,16 @@ def fit(
         rich_help_panel=options.OUTPUT,
         help="Scans leave pictures with a shorter side below this uncertain, and say so.",
     ),
+    smoothest: float = typer.Option(
+        0.0,
+        "--smoothest",
+        min=0.0,
+        max=0.5,
+        metavar="SHARE",
+        rich_help_panel=options.OUTPUT,
+        help="Scans leave pictures uncertain that are smoother (blurred, enlarged) than all but this share of the "
+        "photographs fitted on, and say so. Needs an encoder with spam.",
+    ),
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
     device: options.Device = "auto",
@@ -180,7 +190,7 @@ def fit(
     settings = FitSettings(
         classifier=classifier, params=params, weighting=weighting, max_fpr=max_fpr, max_miss=max_miss, folds=folds,
         seed=seed, name=name or output.name, grade=grade, description=description, limits=limit,
-        least_side=least_side,
+        least_side=least_side, smoothest=smoothest,
     )  # fmt: skip
     finish(fit_detector(tables, settings, view, words_for(settings, tables[0])), output)
 

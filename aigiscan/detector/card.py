@@ -22,7 +22,8 @@ class Card:
     view, classifier: kind and parameters. thresholds: the rates asked for, the scores they gave and on how many
     calibration images. training: digest and counts per generator, source and format. metrics: ``held_out`` and
     ``in_distribution``. grade: what may be expected ("demonstration grade"). limits: sentences a user must know.
-    least_side: pictures with a shorter side under so many pixels stay ``uncertain``, whatever their score.
+    least_side: pictures with a shorter side under so many pixels stay ``uncertain``, whatever their score; most_smooth:
+    so do pictures above this :func:`aigiscan.encoders.spam.smoothness`.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Card:
     classifier: dict[str, Any]
     equalization: str = ""
     least_side: int = 0
+    most_smooth: float | None = None
     grade: str = ""
     description: str = ""
     limits: list[str] = field(default_factory=list)

@@ -15,6 +15,7 @@ import numpy as np
 
 from aigiscan.detector.calibration import Calibration, is_small
 from aigiscan.detector.card import WEIGHTS_NAME, Card, read_card
+from aigiscan.detector.doubt import doubts
 from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNCERTAIN, VERDICT_UNREADABLE, Verdict
 from aigiscan.errors import DetectorError, InputError
@@ -25,7 +26,6 @@ from aigiscan.files import make_folder, reason
 if TYPE_CHECKING:
     from aigiscan.encoders.base import Encoder
     from aigiscan.images.equalize import Equalization
-    from aigiscan.images.records import FileFacts
     from aigiscan.runner import Encoded
 
 #: images judged at once: the classifier's cost per call vanishes
@@ -190,7 +190,7 @@ class Detector:
     def judge_batch(self, chunk: Sequence[Encoded]) -> Iterator[Verdict]:
         """As :meth:`judge`, of rows that are there."""
         readable = [row.channels for row in chunk if row.channels is not None]
-        judged: Iterator[tuple[float, float | None, float, str, str, float | None, str]] = iter(())
+        judged: Iterator[tuple[float, float | None, float, str, str, float | None, str, str]] = iter(())
         if readable:
             channels = {name: np.stack([row[name] for row in readable]) for name in self.view.channels}
             scores = self.scores(channels)
@@ -204,6 +204,7 @@ class Detector:
                 self._generators(channels) or itertools.repeat(""),
                 _known(self.calibration.likelihood_ratio(scores)),
                 self.view.notes(channels) or itertools.repeat(""),
+                doubts(self.card, facts, channels),
                 strict=False,
             )
         for row in chunk:
@@ -211,8 +212,7 @@ class Detector:
             if row.channels is None:
                 yield Verdict(row.record.path, VERDICT_UNREADABLE, error=row.error or "unknown", **known)
                 continue
-            score, p_ai, p_value, verdict, generator, ratio, note = next(judged)
-            doubt = self._doubt(row.facts)
+            score, p_ai, p_value, verdict, generator, ratio, note, doubt = next(judged)
             if doubt:
                 verdict = VERDICT_UNCERTAIN
             # an attribution of a picture that is not flagged would read as an accusation
@@ -229,13 +229,6 @@ class Detector:
                 error=doubt,
                 **known,
             )
-
-    def _doubt(self, facts: FileFacts) -> str:
-        """Why a picture stays uncertain whatever its score; "" if nothing speaks against a verdict."""
-        side = min(facts.width, facts.height)  # 0: not known
-        if 0 < side < self.card.least_side:
-            return f"too small to judge: shorter side {side} pixels, under {self.card.least_side}"
-        return ""
 
     def _generators(self, channels: Mapping[str, np.ndarray]) -> list[str] | None:
         """The attributed generator of each image, for classifiers over several generators."""

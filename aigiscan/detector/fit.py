@@ -20,6 +20,7 @@ from aigiscan.detector.bases import sources_of
 from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.card import Card, library_versions
 from aigiscan.detector.detector import Detector
+from aigiscan.detector.doubt import most_smooth
 from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.stacked import StackedView
 from aigiscan.detector.table import FitTable, encoder_entry, sample_weights
@@ -61,6 +62,7 @@ class FitSettings:
     description: str = ""
     limits: Sequence[str] = ()
     least_side: int = 0
+    smoothest: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -314,6 +316,7 @@ def _card(problem: _Problem, classifier: Any, thresholds: Mapping[str, Any], spe
         encoder=encoder_entry(table.encoder["name"], for_channels(table.encoder["fingerprint"], problem.view.channels)),
         equalization=table.equalization,
         least_side=settings.least_side,
+        most_smooth=most_smooth(table, settings.smoothest),
         view=problem.view.params(),
         classifier=classifier_entry(settings.classifier, classifier),
         thresholds=dict(thresholds),

@@ -85,6 +85,20 @@ class SpamEncoder(Encoder):
         return {CHANNEL_EMBEDDING: unit_length(matrix) if self.options.normalize else matrix}
 
 
+def smoothness(columns: np.ndarray) -> np.ndarray:
+    """Of ``spam`` columns (n, 882) the correlation of neighbouring luma differences, (n,) in −1 … 1.
+
+    Sensor noise and fine detail make it negative; blurring and enlarging take them away and bring it near 1. A plain
+    picture has none: 1.
+    """
+    frequency = np.asarray(columns[:, : LEVELS**LUMA_ORDER], np.float64).reshape(-1, *(LEVELS,) * LUMA_ORDER) ** 2
+    pairs = frequency.sum(3)
+    steps = np.arange(LEVELS) - TRUNCATION
+    power = pairs.sum(2) @ steps**2
+    product = np.einsum("nab,a,b->n", pairs, steps, steps)
+    return np.where(power > 0, product / np.maximum(power, 1e-30), 1.0)
+
+
 def ycc(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """RGB uint8 (h, w, 3) → Y, Cb, Cr of JPEG (JFIF), each int16 (h, w) in 0–255, rounded to the nearest.
 

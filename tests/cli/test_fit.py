@@ -179,7 +179,7 @@ def test_a_number_with_an_exponent_is_one(store: Path, tmp_path: Path) -> None:
 
 
 def test_detectors_list_show_and_classifiers() -> None:
-    assert "builtin\tlite+spam\tdemonstration grade" in call("detectors", "list").stdout
+    assert "builtin\tlite+lite:native+spam\tdemonstration grade" in call("detectors", "list").stdout
     card = yaml.safe_load(call("detectors", "show", "builtin").stdout)
     assert card["grade"] == "demonstration grade" and card["metrics"]["held_out"]
     names = [line.split("\t")[0] for line in call("detectors", "classifiers").stdout.splitlines()]

@@ -13,7 +13,7 @@ from aigiscan.encoders import (
     encoder_from_fingerprint,
 )
 from aigiscan.encoders.pixels import central_crop, limit_aspect, resize_and_crop
-from aigiscan.encoders.spam import DIMENSION, LEVELS, adjacency
+from aigiscan.encoders.spam import DIMENSION, LEVELS, adjacency, smoothness
 from aigiscan.errors import EncoderError
 
 
@@ -111,6 +111,32 @@ def test_folding_changes_no_feature() -> None:
     with torch.inference_mode():
         folded = lite._statistics(lite._load(torch.device("cpu"), "fp32"), x)
         torch.testing.assert_close(folded, lite._statistics(plain, x), atol=1e-4, rtol=1e-4)
+
+
+def test_smoothness_sees_blur_and_enlarging() -> None:
+    from PIL import ImageFilter
+
+    encoder = create_encoder("spam")
+    sharp = Image.fromarray(np.random.default_rng(3).normal(128, 40, (200, 200)).clip(0, 255).astype(np.uint8))
+    pictures = [sharp, sharp.filter(ImageFilter.GaussianBlur(2)), sharp.resize((400, 400)), Image.new("L", (64, 64), 9)]
+    rows = encoder.encode([encoder.prepare(one.convert("RGB")) for one in pictures])["embedding"]
+    found = smoothness(rows)
+    assert found[0] < -0.25  # independent noise: neighbouring differences share a pixel
+    assert min(found[1:3]) > 0.2 and found[3] == 1.0
+    first = sharp_differences(np.asarray(sharp, np.int16))
+    np.testing.assert_allclose(found[0], first, atol=1e-5)
+
+
+def sharp_differences(plane: np.ndarray) -> float:
+    """The definition: both directions and their reversals, differences truncated to ±3."""
+    top = bottom = 0.0
+    for lines in (plane, plane.T):
+        steps = np.clip(lines[:, :-1] - lines[:, 1:], -3, 3).astype(float)
+        triples = [steps[:, k : steps.shape[1] - 2 + k] for k in range(3)]
+        ends = (triples[0] ** 2).mean() + (triples[2] ** 2).mean()  # a triple backwards begins with its last
+        top += ((triples[0] * triples[1]).mean() + (triples[2] * triples[1]).mean()) / 4
+        bottom += ends / 4
+    return top / bottom
 
 
 def test_native_lite_is_lite_where_nothing_is_reduced() -> None:
