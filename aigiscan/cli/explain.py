@@ -29,7 +29,7 @@ def explain(
         None, metavar="IMAGE", help="Files, folders or lists to explain; none: the detector itself, in words."
     ),
     output: Path | None = typer.Option(
-        None, "--output", "-o", help="Folder for JSON, CSV and PNG. Without it JSON goes to standard output."
+        None, "--output", "-o", help="Folder for the page, JSON, CSV and PNG. Without it JSON goes to standard output."
     ),
     top: int = typer.Option(10, "--top", min=1, help="How many words at either end."),
     phrases: Path | None = typer.Option(
@@ -42,6 +42,13 @@ def explain(
         help="Store of known images: nearest real and fake ones of an image; residuals of its generators in words.",
     ),
     k: int = typer.Option(5, "--k", min=1, help="How many known real and fake images to show."),
+    windows: int = typer.Option(
+        3,
+        "--windows",
+        min=0,
+        max=16,
+        help="Where a score cannot be taken apart by place: score so many windows a side of the picture; 0: none.",
+    ),
     twins: Twins = "",
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
 ) -> None:
@@ -50,6 +57,8 @@ def explain(
     from aigiscan.files import make_folder
 
     texts = read_phrases(phrases)
+    if windows == 1:
+        raise InputError("--windows 1 shows nothing: give 0 for none, or at least 2")
     if output is not None:
         make_folder(output)  # what cannot be written is said before anything is computed
     if target == "heads":
@@ -63,7 +72,8 @@ def explain(
 
         store = EmbeddingStore(neighbours)
     if images:
-        _explain_images(target, images, texts, store, top=top, k=k, output=output, device=device, twins=twins)
+        shown = {"neighbours": k, "top_heads": top, "windows": windows}
+        _explain_images(target, images, texts, store, shown, output=output, device=device, twins=twins)
     else:
         _explain_detector(target, texts, store, top=top, output=output, device=device)
 
@@ -136,9 +146,8 @@ def _explain_images(
     images: Sequence[str],
     texts: Sequence[str],
     store: EmbeddingStore | None,
+    shown: Mapping[str, Any],
     *,
-    top: int,
-    k: int,
     output: Path | None,
     device: str,
     twins: str,
@@ -147,13 +156,11 @@ def _explain_images(
     from aigiscan.explain.images import Explainer, load_for_explaining
     from aigiscan.explain.words import phrase_list
     from aigiscan.explain.write import write_explanations
-    from aigiscan.images.decode import decode
     from aigiscan.images.find import find_images
-    from aigiscan.images.records import ImageRecord
 
     detector = Detector.load(name)
     encoder = load_for_explaining(detector, device=device)
-    explainer = Explainer(detector, encoder, store=store, neighbours=k, top_heads=top)
+    explainer = Explainer(detector, encoder, store=store, **shown)
     member = explainer.directions.joint_member()
     if member is not None and (encoder.beside or "heads" not in explainer.directions.missing):
         explainer.phrases = phrase_list(member.encoder, texts)
@@ -178,9 +185,10 @@ def _explain_images(
         else:
             found.append(explanation)  # the heat maps' common scale is known at the end
     if output is not None:
-        write_explanations(output, found, open_image=lambda path: decode(ImageRecord(path)).pixels)
+        write_explanations(output, found, detector)
         if readable:
             console.note(f"wrote {readable} explanations (JSON, PNG) and parts.csv to {output}")
+            console.note(f"the page of them is {output / 'index.html'}")
         if readable < len(found):
             console.note(f"{len(found) - readable} could not be read; their JSON says why")
     if not readable:
@@ -203,7 +211,7 @@ def _show_explanation(explanation: Explanation) -> None:
     rows.append(("score", f"{explanation.logit:+.4f}", f"{explanation.verdict}, p_ai {explanation.p_ai:.3f}"))
     console.table(path, ("part", "contribution", "words"), rows)
     for side, found in (explanation.neighbours or {}).items():
-        for n in found[:3]:
+        for n in found:
             generator = f", {n.generator}" if n.generator else ""
             console.note(f"nearest {side}: {n.path} ({n.similarity:.3f}{generator})")
 

@@ -1,10 +1,9 @@
-"""Explanations as pictures: bars of words, the parts of a score, heat maps over the image, neighbours."""
+"""Explanations as pictures: bars of words, heat maps over the image, the grid of heads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: colours of the two directions, the same in every drawing: red towards AI-generated, blue towards real
-FAKE_COLOUR, REAL_COLOUR, SIGNED_MAP = "#b2182b", "#2166ac", "RdBu_r"
+FAKE_COLOUR, REAL_COLOUR = "#b2182b", "#2166ac"
 #: parts that get a bar of their own; the others share one
 _BARS = 14
 
@@ -28,17 +27,13 @@ def plain(text: str) -> str:
 
 
 def draw_words(path: Path, words: Mapping[str, Any], title: str) -> None:
-    """Bars of the nearest and farthest phrases and tokens of one direction, as a PNG."""
+    """Bars of the nearest and farthest phrases and tokens of one direction, as a PNG; there must be some."""
     from matplotlib.figure import Figure
 
     names = [name for name in ("phrases", "tokens") if words.get(name, {}).get("positive")]
-    figure = Figure(figsize=(6.5 * max(1, len(names)), 6.5), layout="constrained")
+    figure = Figure(figsize=(6.5 * len(names), 6.5), layout="constrained")
     figure.suptitle(plain(title))
-    for axes, name in zip(figure.subplots(1, max(1, len(names)), squeeze=False)[0], names or [""], strict=True):
-        if not name:
-            _say(axes, "no words: see words.json")
-            axes.axis("off")
-            continue
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         entries = [*words[name]["positive"], *reversed(words[name]["negative"])]
         labels = [plain(e["text"]) + ("-" if e.get("kind") == "sub-word" else "") for e in entries]
         _bars(axes, labels, [e["cosine"] for e in entries])
@@ -47,129 +42,87 @@ def draw_words(path: Path, words: Mapping[str, Any], title: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-def draw_explanation(
-    path: Path,
-    explanation: Explanation,
-    *,
-    scale: float,
-    open_image: Callable[[str], Image | None],
-) -> None:
-    """One image's explanation as a PNG.
+def heat_map(explanation: Explanation, scale: float) -> Image | None:
+    """What a place adds as an RGBA picture of one pixel per patch or cell, to be laid over the picture; None for none.
 
-    scale: the contribution at which the colours of the heat map end; give the same for all images of a run so that
-    they can be compared. open_image: path → RGB picture or None, for the neighbours.
+    Red is towards AI-generated, blue towards real; what adds little is transparent. scale: the contribution of a patch
+    at which colours end; give the same for all images of a run so that they can be compared. Cells of windows are shown
+    against the mean of the picture, because their scores have no common zero.
     """
-    from matplotlib.figure import Figure
+    from PIL import Image as images
 
-    known = explanation.neighbours or {}
-    shown = {side: list(found)[:5] for side, found in known.items() if found}
-    figure = Figure(figsize=(14, 5 + 2.1 * len(shown)), layout="constrained")
-    rows = figure.add_gridspec(1 + len(shown), 1, height_ratios=[5] + [2.1] * len(shown))
-    top = rows[0].subgridspec(1, 4)
-    verdict = {"ai": "AI-generated", "real": "real"}.get(explanation.verdict, explanation.verdict)
-    figure.suptitle(
-        plain(f"{Path(explanation.path).name}: {verdict}, score {explanation.logit:+.3f}, p_ai {explanation.p_ai:.2f}")
-    )
-    left, middle, grid, bars = (figure.add_subplot(top[0, i]) for i in range(4))
-    _picture(left, explanation)
-    _heat(middle, explanation, scale)
-    _head_grid(grid, explanation)
-    parts = _largest(explanation.parts)
-    _bars(bars, list(parts), list(parts.values()))
-    bars.set_title(f"parts (sum {explanation.sum_of_parts:+.3f})")
-    for line, (side, found) in enumerate(shown.items(), start=1):
-        cells = rows[line].subgridspec(1, 5)
-        for i, neighbour in enumerate(found):
-            axes = figure.add_subplot(cells[0, i])
-            axes.axis("off")
-            image = open_image(neighbour.path)
-            if image is not None:
-                axes.imshow(np.asarray(image))
-            name = neighbour.generator or Path(neighbour.path).name
-            axes.set_title(plain(f"{side} {neighbour.similarity:.3f}\n{name[:28]}"), fontsize=8)
-    figure.savefig(path, dpi=100)
+    if explanation.patches is not None:
+        values = explanation.patches / scale
+    elif explanation.windows is not None:
+        cells = explanation.windows.cells()
+        values = cells - cells.mean()
+        values = values / max(float(np.abs(values).max()), 1e-12)
+    else:
+        return None
+    return images.fromarray(_colours(values, 0.1), "RGBA")
 
 
-def _picture(axes: Axes, explanation: Explanation) -> None:
-    axes.axis("off")
-    if explanation.picture is None:
-        _say(axes, "no picture with patches")
-        return
-    axes.imshow(explanation.picture)
-    if explanation.companions is None:
-        axes.set_title("what the encoder saw")
-        return
-    axes.set_title(plain("\n".join(wrap(explanation.companions.caption, 40)[:4])), fontsize=8, parse_math=False)
-    for found in explanation.companions.objects:
-        _box(axes, found)
+def head_grid(parts: Mapping[str, float]) -> tuple[Image, float] | None:
+    """(one pixel per head, layers downwards; the contribution at which colours end); None without heads."""
+    from PIL import Image as images
 
-
-def _box(axes: Axes, found: ObjectReading) -> None:
-    """One object's box and phrase, in the colour of the side that it pushed the score to; grey where that is none."""
-    from matplotlib.patches import Rectangle
-
-    x0, y0, x1, y1 = found.seen
-    value = found.contribution
-    colour = "0.4" if value is None else FAKE_COLOUR if value >= 0 else REAL_COLOUR
-    label = found.phrase if value is None else f"{found.phrase} {value:+.3f}"
-    axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.5))
-    axes.text(
-        x0, y0, plain(label), color="white", fontsize=7, va="bottom", parse_math=False, clip_on=True,
-        bbox={"facecolor": colour, "edgecolor": "none", "pad": 1},
-    )  # fmt: skip
-
-
-def _heat(axes: Axes, explanation: Explanation, scale: float) -> None:
-    axes.axis("off")
-    if explanation.patches is None or explanation.picture is None:
-        _say(axes, "no patches for this detector:\nsee “missing” in the JSON")
-        return
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    height, width = explanation.picture.shape[:2]
-    grey = np.asarray(explanation.picture, dtype=np.float32).mean(axis=2)
-    axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
-    # Patches that add little let the picture through.
-    strength = np.clip(np.abs(explanation.patches) / scale, 0, 1)
-    colours = ScalarMappable(Normalize(-scale, scale), SIGNED_MAP)
-    axes.imshow(
-        colours.to_rgba(explanation.patches, alpha=0.1 + 0.75 * strength),
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-        interpolation="nearest",
-    )
-    axes.set_title("patches (red: AI-generated)")
-    axes.figure.colorbar(colours, ax=axes, shrink=0.7)
-
-
-def _head_grid(axes: Axes, explanation: Explanation) -> None:
-    heads = {
-        tuple(map(int, name.split(":")[1:])): value
-        for name, value in explanation.parts.items()
-        if name.startswith("head:")
-    }
+    heads = {tuple(map(int, name.split(":")[1:])): v for name, v in parts.items() if name.startswith("head:")}
     if not heads:
-        axes.axis("off")
-        _say(axes, "no heads for this detector:\nsee “missing” in the JSON")
-        return
-    layers, count = 1 + max(layer for layer, _ in heads), 1 + max(head for _, head in heads)
-    values = np.full((layers, count), np.nan)
+        return None
+    values = np.zeros((1 + max(layer for layer, _ in heads), 1 + max(head for _, head in heads)))
     for (layer, head), value in heads.items():
         values[layer, head] = value
-    limit = max(float(np.nanmax(np.abs(values))), 1e-12)
-    drawn = axes.imshow(values, cmap=SIGNED_MAP, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
-    axes.set_xlabel("head")
-    axes.set_ylabel("layer")
-    axes.set_title("contribution of each head")
-    axes.figure.colorbar(drawn, ax=axes, shrink=0.7)
+    limit = max(float(np.abs(values).max()), 1e-12)
+    return images.fromarray(_colours(values / limit, 0.0), "RGBA"), limit
 
 
-def _say(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, transform=axes.transAxes)
+def _colours(values: np.ndarray, least: float) -> np.ndarray:
+    """(rows, columns) in −1…1 → RGBA uint8: the side as colour, the size as opacity of ``least`` to 0.8."""
+    sides = np.where((values >= 0)[..., None], _rgb(FAKE_COLOUR), _rgb(REAL_COLOUR))
+    opacity = 255 * (least + (0.8 - least) * np.clip(np.abs(values), 0, 1))
+    return np.concatenate([sides, opacity[..., None]], axis=2).round().astype(np.uint8)
 
 
-def _largest(parts: Mapping[str, float]) -> dict[str, float]:
-    """The largest parts in descending order of size, and one bar for the sum of the others."""
+def _rgb(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def draw_explanation(path: Path, explanation: Explanation, *, scale: float) -> None:
+    """The picture, and beside it the picture in grey under its map and the boxes of its objects, as a PNG."""
+    from PIL import Image as images
+    from PIL import ImageDraw
+
+    assert explanation.picture is not None
+    picture = images.fromarray(explanation.picture)
+    grey = picture.convert("L").convert("RGBA")
+    drawn = heat_map(explanation, scale)
+    if drawn is not None:
+        grey.alpha_composite(drawn.resize(picture.size, images.Resampling.NEAREST))
+    if explanation.companions is not None:
+        pen = ImageDraw.Draw(grey)
+        for found in explanation.companions.objects:
+            pen.rectangle(found.seen, outline=side_colour(found.contribution), width=2)
+            pen.text((found.seen[0] + 3, found.seen[1] + 2), plain(object_words(found)), fill="white")
+    both = drawn is not None or explanation.companions is not None
+    sheet = images.new("RGB", (picture.width * (1 + both), picture.height))
+    sheet.paste(picture)
+    if both:
+        sheet.paste(grey.convert("RGB"), (picture.width, 0))
+    sheet.save(path, compress_level=1)
+
+
+def side_colour(value: float | None) -> str:
+    """The colour of the side that a contribution pushed the score to; grey where there is none."""
+    return "#666666" if value is None else FAKE_COLOUR if value >= 0 else REAL_COLOUR
+
+
+def object_words(found: ObjectReading) -> str:
+    """An object's phrase and what it added."""
+    return found.phrase if found.contribution is None else f"{found.phrase} {found.contribution:+.3f}"
+
+
+def largest(parts: Mapping[str, float]) -> dict[str, float]:
+    """The largest parts in descending order of size, and one entry for the sum of the others."""
     order = sorted(parts, key=lambda name: -abs(parts[name]))
     shown = {name: parts[name] for name in order[:_BARS]}
     if len(order) > _BARS:

@@ -11,6 +11,7 @@ import numpy as np
 
 from aigiscan.explain.companions import CompanionReading
 from aigiscan.explain.neighbours import Neighbour
+from aigiscan.explain.windows import WindowScores
 from aigiscan.text import printable
 
 
@@ -32,8 +33,8 @@ class Explanation:
     (``head:L:H``, ``mlp:L``, ``bias:L``, ``class-token``, … for a transformer whose direction is known; one number per
     group of columns else; ``intercept`` always). patches: (rows, columns), contribution of each patch of the picture
     through all heads; None where that has no meaning. class_token_share: what the heads took from the class token
-    itself (with ``patches`` the sum of all heads). picture: what the encoder saw, RGB uint8 (h, w, 3), of which the
-    patches are the tiles; where a detector looks at captions or objects, the whole picture as those were read off it.
+    itself (with ``patches`` the sum of all heads). windows: where there are no patches, the scores of windows. picture:
+    RGB uint8 (h, w, 3): what the encoder saw, of which the patches are the tiles, or the whole picture, made small.
     companions: the caption, the objects and what each added; None for other detectors. neighbours: ``real`` and
     ``fake`` → nearest known images; None without a store. missing: part → why there is none. error: why the image could
     not be judged (everything else is empty then).
@@ -47,6 +48,7 @@ class Explanation:
     heads: Sequence[HeadReading] = ()
     patches: np.ndarray | None = None
     class_token_share: float | None = None
+    windows: WindowScores | None = None
     picture: np.ndarray | None = None
     neighbours: Mapping[str, Sequence[Neighbour]] | None = None
     companions: CompanionReading | None = None
@@ -85,6 +87,7 @@ class Explanation:
             ],
             "patches": None if self.patches is None else [[float(v) for v in row] for row in self.patches],
             "class_token_share": self.class_token_share,
+            "windows": None if self.windows is None else self.windows.to_json(),
             "neighbours": neighbours,
             **({} if self.companions is None else self.companions.to_json()),
             "missing": dict(self.missing),

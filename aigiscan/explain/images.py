@@ -18,9 +18,11 @@ from aigiscan.explain import companions
 from aigiscan.explain.directions import Directions, Member, directions_of, head_member
 from aigiscan.explain.explanation import Explanation, HeadReading
 from aigiscan.explain.neighbours import Neighbour, NeighbourIndex
+from aigiscan.explain.windows import WindowScores, score_windows, too_small
 from aigiscan.features.discrepancy import NO_OBJECT, DiscrepancyView
+from aigiscan.images.ahead import in_order
 from aigiscan.images.beside import complete
-from aigiscan.images.decode import decode
+from aigiscan.images.decode import DecodedImage, decode
 from aigiscan.images.equalize import Frame
 from aigiscan.images.records import ImageRecord
 
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from aigiscan.store import EmbeddingStore
 
 INTERCEPT = "intercept"
+#: pictures that are read while another is explained
+_READERS = 2
+#: longer side, in pixels, of pictures that are kept to be shown
+_SHOWN = 320
 
 
 @dataclass
@@ -55,7 +61,17 @@ class Explainer:
 
     encoder: the detector's, in float32 (``detector.make_encoder(precision="fp32")``): in half precision the parts would
     not sum to the score. phrases: for the words of the top heads, None for none. store: known images for the
-    neighbours. Raises DetectorError if the store was made with another encoder or equalisation.
+    neighbours, as many of each class as ``neighbours``. windows: where the score cannot be taken apart by place, that
+    many windows a side are scored, 0 for none. Raises DetectorError if the store was made with another encoder or
+    equalisation.
+
+    >>> from aigiscan.detector.detector import Detector
+    >>> from aigiscan.images.records import ImageRecord
+    >>> detector = Detector.load("builtin")
+    >>> explainer = Explainer(detector, load_for_explaining(detector, device="cpu"))
+    >>> (why,) = explainer.explain_all([ImageRecord("examples/photos/rocket.jpg")])
+    >>> sorted(why.parts), bool(abs(why.sum_of_parts - why.logit) < 1e-4), why.windows.scores.shape
+    (['intercept', 'lite', 'spam'], True, (3, 3))
     """
 
     def __init__(
@@ -68,13 +84,14 @@ class Explainer:
         neighbours: int = 5,
         top_heads: int = 5,
         top_words: int = 5,
+        windows: int = 3,
     ) -> None:
         self.detector, self.encoder = detector, encoder
         self.directions: Directions = directions_of(detector, encoder)
         self._missing = dict(self.directions.missing)
         self.phrases, self._top_heads, self._top_words = phrases, top_heads, top_words
         self._equalization = detector.equalization
-        self._neighbours = neighbours
+        self._neighbours, self._windows = neighbours, windows
         self._index: NeighbourIndex | None = None if store is None else self._open(store)
 
     def _open(self, store: EmbeddingStore) -> NeighbourIndex:
@@ -91,8 +108,12 @@ class Explainer:
 
     def explain_all(self, records: Iterable[ImageRecord]) -> Iterator[Explanation]:
         """One explanation per record, in order; a file that cannot be read becomes one with ``error``."""
-        for record in complete(records, self.encoder.beside):
-            decoded = decode(record, least_side=self._equalization.least_side if self._equalization else 0)
+        least_side = self._equalization.least_side if self._equalization else 0
+
+        def read(record: ImageRecord) -> tuple[ImageRecord, DecodedImage]:
+            return record, decode(record, least_side=least_side)
+
+        for record, decoded in in_order(read, complete(records, self.encoder.beside), _READERS, 2 * _READERS):
             if decoded.pixels is None:
                 yield Explanation(record.path, error=decoded.error)
                 continue
@@ -118,9 +139,13 @@ class Explainer:
         patches, from_class_token, picture = self._patches(look)
         missing = dict(self._missing)
         accompanied = self._companions(look, parts, missing)
-        if look.accompanied is not None:
+        windows = None
+        if picture is None or look.accompanied is not None:
             treated = self._equalization.apply(image) if self._equalization else image
-            picture = np.asarray(reduced(treated, Frame(*treated.size))[0])
+            if patches is None:
+                windows = self._window_scores(treated, missing)
+            whole = look.accompanied is not None
+            picture = np.asarray(reduced(treated, Frame(*treated.size))[0] if whole else _small(treated))
         heads = self._top(parts, look)
         if heads and self.phrases is None:
             missing.setdefault("words", "no phrases were given")
@@ -139,6 +164,7 @@ class Explainer:
             heads=heads,
             patches=patches,
             class_token_share=from_class_token,
+            windows=windows,
             picture=picture,
             neighbours=neighbours,
             companions=accompanied,
@@ -252,6 +278,17 @@ class Explainer:
                 return tokens[1:].reshape(member.encoder.grid), float(tokens[0]), picture
         return None, None, None
 
+    def _window_scores(self, treated: Image, missing: dict[str, str]) -> WindowScores | None:
+        why = too_small(treated.size)
+        if not self._windows:
+            why = "they were not asked for (--windows 0)"
+        elif self.encoder.beside:
+            why = f"the detector reads the {' and '.join(self.encoder.beside)} of the whole picture"
+        if why:
+            missing["windows"] = why
+            return None
+        return score_windows(self.detector, self.encoder, treated, self._windows)
+
     # ---- what is said of the picture
 
     def _companions(
@@ -293,6 +330,12 @@ def load_for_explaining(detector: Detector, *, device: str = "auto") -> Encoder:
 
         encoder = create_encoder(encoder.name, replace(encoder.options, normalize=False))
     return encoder
+
+
+def _small(picture: Image) -> Image:
+    small = picture.copy()
+    small.thumbnail((_SHOWN, _SHOWN), reducing_gap=2.0)
+    return small
 
 
 def _by_group(columns: Sequence[str], values: np.ndarray) -> dict[str, float]:

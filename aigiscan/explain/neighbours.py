@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: rows of a store that are compared at once, so that a store of millions fits
 _BLOCK = 32_768
+#: bytes of known features that are kept between pictures; those of a larger store are read for every picture
+_KEPT = 1 << 29
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class NeighbourIndex:
         self.rows = {"real": np.flatnonzero(labels == 0), "fake": np.flatnonzero(labels == 1)}
         if not any(len(rows) for rows in self.rows.values()):
             raise StoreError(f"{store.path} has no labelled rows, so it has no known images to compare with")
+        self._blocks: dict[tuple[str, int], np.ndarray] = {}
         self._mean: np.ndarray | float = 0.0
         self._scale: np.ndarray | float = 1.0
         if standardize:
@@ -58,7 +61,7 @@ class NeighbourIndex:
             best: list[list[tuple[float, int]]] = [[] for _ in range(len(queries))]
             for start in range(0, len(rows), _BLOCK):
                 block = rows[start : start + _BLOCK]
-                similarity = queries @ self._unit(self._features(block)).T  # [n, block]
+                similarity = queries @ self._known(side, start, block).T  # [n, block]
                 for i, line in enumerate(similarity):
                     if exclude and exclude[i]:
                         line = np.where(hashes[block] == exclude[i], -np.inf, line)
@@ -69,6 +72,15 @@ class NeighbourIndex:
             for i, pairs in enumerate(best):
                 result[i][side] = [Neighbour(row, str(paths[row]), str(generators[row]), s) for s, row in pairs]
         return result
+
+    def _known(self, side: str, start: int, block: np.ndarray) -> np.ndarray:
+        """Features of a block of known rows at unit length, kept while there is room."""
+        if (side, start) in self._blocks:
+            return self._blocks[side, start]
+        found = self._unit(self._features(block))
+        if sum(kept.nbytes for kept in self._blocks.values()) + found.nbytes <= _KEPT:
+            self._blocks[side, start] = found
+        return found
 
     def _features(self, rows: np.ndarray) -> np.ndarray:
         return self._view.transform({name: self._store.read(name, rows=rows) for name in self._view.channels})

@@ -1,8 +1,8 @@
-"""Explanations as files: JSON, CSV and PNG in one folder."""
+"""Explanations as files: a page, JSON, CSV and PNG in one folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +10,24 @@ import numpy as np
 
 from aigiscan.explain.draw import draw_explanation, draw_words
 from aigiscan.explain.explanation import Explanation
-from aigiscan.files import make_folder, write_csv, write_json
+from aigiscan.explain.page import ExplanationPage
+from aigiscan.files import make_folder, write_csv, write_file, write_json
 from aigiscan.text import printable
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from aigiscan.detector.detector import Detector
 
 
 def write_words(out: Path, words: Mapping[str, Any]) -> list[Path]:
-    """``words.json``, ``words.csv`` and ``words.png``; returns their paths."""
+    """``words.json``, ``words.csv`` and, where there are words, ``words.png``; returns their paths."""
     make_folder(out)
-    paths = [out / "words.json", out / "words.csv", out / "words.png"]
+    paths = [out / "words.json", out / "words.csv"]
     write_json(paths[0], words)
     header = ["scope", "list", "side", "rank", "text", "kind", "cosine"]
     write_csv(paths[1], header, ([row[name] for name in header] for row in word_rows(words)))
-    draw_words(paths[2], words, f"{words['detector']} in words")
+    if any(words.get(kind, {}).get("positive") for kind in ("phrases", "tokens")):
+        paths.append(out / "words.png")
+        draw_words(paths[-1], words, f"{words['detector']} in words")
     return paths
 
 
@@ -56,13 +59,11 @@ def write_heads(out: Path, entries: Sequence[Mapping[str, Any]], source: str) ->
     return paths
 
 
-def write_explanations(
-    out: Path, explanations: Sequence[Explanation], *, open_image: Callable[[str], Image | None]
-) -> list[Path]:
-    """``STEM.json`` and ``STEM.png`` for every image, and ``parts.csv`` for all; returns the JSON paths.
+def write_explanations(out: Path, explanations: Sequence[Explanation], detector: Detector) -> list[Path]:
+    """``index.html``, a page of all; ``STEM.json`` and ``STEM.png`` for every image; ``parts.csv`` for all.
 
-    The heat maps share one scale, the largest patch of all images. Two images of one stem get ``STEM_2`` and so on. An
-    image that could not be read has a JSON file with its error alone.
+    Returns the JSON paths. The heat maps share one scale, the largest patch of all images. Two images of one stem get
+    ``STEM_2`` and so on. An image that could not be read has a JSON file with its error alone.
     """
     make_folder(out)
     largest = [float(np.abs(e.patches).max()) for e in explanations if e.patches is not None]
@@ -72,14 +73,15 @@ def write_explanations(
         paths.append(out / f"{stem}.json")
         write_json(paths[-1], {**explanation.to_json(), "patch_scale": scale if largest else None})
         if not explanation.error:
-            draw_explanation(out / f"{stem}.png", explanation, scale=scale, open_image=open_image)
+            draw_explanation(out / f"{stem}.png", explanation, scale=scale)
     rows = ([e.path, name, value] for e in explanations for name, value in [*e.parts.items(), ("logit", e.logit)])
     write_csv(out / "parts.csv", ["path", "part", "contribution"], rows)
+    write_file(out / "index.html", ExplanationPage(explanations, detector, scale).html([path.name for path in paths]))
     return paths
 
 
 def _stems(explanations: Iterable[Explanation]) -> Iterator[str]:
-    taken: set[str] = {"parts", "words", "heads"}
+    taken: set[str] = {"index", "parts", "words", "heads"}
     for explanation in explanations:
         # Bytes that are no text would not survive in the name of a file on every system.
         stem = printable(Path(explanation.path).stem).replace("\\", "_") or "image"

@@ -105,7 +105,7 @@ def test_a_score_that_is_no_sum_has_boxes_without_numbers(planted: Any, tmp_path
     ]
     found = list(explainer.explain_all(records))
     assert found[0].parts == {} and found[1].error.startswith("no caption")
-    (path, _) = write_explanations(tmp_path / "out", found, open_image=lambda _: None)
+    (path, _) = write_explanations(tmp_path / "out", found, explainer.detector)
     written = json.loads(path.read_text())
     assert written["caption"] == "a $5 photo" and written["nearest"] == {}
     assert written["objects"] == [{"phrase": "a $red$ thing", "box": [10, 20, 30, 60], "contribution": None}]

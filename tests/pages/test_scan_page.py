@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cli_calls import call
+from in_browser import in_a_browser, opened, quiet
 from PIL import Image
 
 from aigiscan.detector.verdict import Verdict
@@ -107,46 +105,11 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
 
 # ---- in a browser
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-in_a_browser = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver, which .ci/run installs"
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-        "--disable-background-networking", "--disable-component-update", "--window-size=1200,900",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
-def opened(browser: Any, page: Path) -> Any:
-    browser.get_log("browser"), browser.get_log("performance")
-    browser.get(page.as_uri())
-    return browser
-
 
 def names(browser: Any) -> list[str]:
     return browser.execute_script(
         "return [...document.querySelectorAll('#list tbody tr[data-place] td:nth-child(2)')].map(cell => cell.textContent)"
     )
-
-
-def quiet(browser: Any) -> None:
-    """No error in the console, and nothing was asked of any network."""
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-    asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [one["params"]["request"]["url"] for one in asked if one["method"] == "Network.requestWillBeSent"]
-    assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 @in_a_browser
