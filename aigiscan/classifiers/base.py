@@ -142,6 +142,12 @@ def unit_rows(X: Array) -> Array:
     return X / np.where(length == 0.0, 1.0, length)
 
 
+def residual_direction(fake: Array, real: Array) -> Array:
+    """``Norm[mean e_fake] − Norm[mean e_real]`` of two means (d,): (d,) (Gaintseva et al., section 4)."""
+    unit_fake, unit_real = unit_rows(np.stack([fake, real]))
+    return unit_fake - unit_real
+
+
 class LinearProbe(ProbeClassifier):
     """Score = X · coef_ + intercept_, always in the units of the features given (standardising is folded in).
 

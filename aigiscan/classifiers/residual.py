@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from aigiscan.classifiers.base import Array, ProbeClassifier, Scaler, unit_rows
+from aigiscan.classifiers.base import Array, ProbeClassifier, Scaler, residual_direction, unit_rows
 
 
 class ResidualClassifier(ProbeClassifier):
@@ -30,9 +30,8 @@ class ResidualClassifier(ProbeClassifier):
         scaler = Scaler.fit(X, weight) if self.standardize else Scaler.none(X.shape[1])
         self.mean_, self.scale_ = scaler.mean, scaler.scale
         Z = scaler.transform(X)
-        means = np.stack([weight[y == label] @ Z[y == label] / weight[y == label].sum() for label in (0, 1)])
-        real, fake = unit_rows(means)
-        self.direction_ = fake - real
+        real, fake = (weight[y == label] @ Z[y == label] / weight[y == label].sum() for label in (0, 1))
+        self.direction_ = residual_direction(fake, real)
         feature = self._feature(X)
         # Unpenalised in effect: the feature's spread, a few hundredths, must not decide the slope.
         share = weight / weight.sum()

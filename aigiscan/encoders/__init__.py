@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aigiscan.encoders.base import ChannelSpec, Encoder, EncoderOptions
 from aigiscan.encoders.fingerprint import compare_fingerprints, encoder_from_fingerprint
-from aigiscan.encoders.registry import ENCODERS, create_encoder, list_encoders
+from aigiscan.encoders.registry import ENCODERS, create_encoder
 
 __all__ = [
     "ENCODERS",
@@ -14,5 +14,4 @@ __all__ = [
     "compare_fingerprints",
     "create_encoder",
     "encoder_from_fingerprint",
-    "list_encoders",
 ]

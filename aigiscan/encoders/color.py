@@ -5,13 +5,13 @@ Saland, report, section 2.7: histograms of real and generated pictures in RGB, H
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec, Encoder, EncoderOptions
-from aigiscan.encoders.options import plain_options, unit_length
+from aigiscan.encoders.base import EncoderOptions
+from aigiscan.encoders.options import plain_options
+from aigiscan.encoders.vector import VectorEncoder
 from aigiscan.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -24,12 +24,14 @@ BINS, JOINT = 32, 8
 SIDE = 512
 
 
-class ColorEncoder(Encoder):
+class ColorEncoder(VectorEncoder):
     """Colour histograms, 608 columns: square roots of relative frequencies, in [0, 1].
 
     Columns 0–95: 32 bins of each of the three components; 96–607: the joint histogram of all three, 8 bins each, at
     96 + 64·i + 8·j + k.
     """
+
+    width = 3 * BINS + JOINT**3
 
     def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
         if argument not in SPACES:
@@ -38,21 +40,9 @@ class ColorEncoder(Encoder):
         self.name = f"color:{argument}"
         self.options = plain_options(self.name, "", options)
 
-    def channels(self) -> dict[str, ChannelSpec]:
-        """One channel: ``embedding`` (608,)."""
-        return {CHANNEL_EMBEDDING: ChannelSpec((3 * BINS + JOINT**3,))}
-
-    def fingerprint(self) -> dict[str, Any]:
-        """See :meth:`Encoder.fingerprint`; the settings of the histograms stand in for preprocessing."""
-        return {
-            "name": self.name,
-            "weights": "",
-            "preprocessing": {"space": self.space, "bins": [BINS, JOINT], "side": SIDE, "version": 1},
-            "precision": "",
-            "pooling": "",
-            "projection": "",
-            "normalize": self.options.normalize,
-        }
+    def settings(self) -> dict[str, Any]:
+        """The settings of the histograms."""
+        return {"space": self.space, "bins": [BINS, JOINT], "side": SIDE, "version": 1}
 
     def prepare(self, image: Image) -> np.ndarray:
         """The finished vector (608,) float32."""
@@ -62,8 +52,3 @@ class ColorEncoder(Encoder):
         coarse = pixels * JOINT // 256
         joint = np.bincount(coarse[:, 0] * JOINT**2 + coarse[:, 1] * JOINT + coarse[:, 2], minlength=JOINT**3)
         return np.sqrt(np.concatenate([*alone, joint]) / len(pixels)).astype(np.float32)
-
-    def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
-        """Stack the vectors."""
-        matrix = np.stack(list(inputs)) if len(inputs) else np.zeros((0, 3 * BINS + JOINT**3), np.float32)
-        return {CHANNEL_EMBEDDING: unit_length(matrix) if self.options.normalize else matrix}

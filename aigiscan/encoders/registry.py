@@ -47,11 +47,6 @@ ENCODERS: dict[str, Kind] = {
 }
 
 
-def list_encoders() -> dict[str, Kind]:
-    """Kind name → registry line, in the order of the registry."""
-    return dict(ENCODERS)
-
-
 def create_encoder(spec: str, options: EncoderOptions | None = None) -> Encoder:
     """The encoder of that name; cheap: weights are read when they are first needed.
 

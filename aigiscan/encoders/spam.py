@@ -7,14 +7,14 @@ consecutive differences, truncated at ±3 and square-rooted, which keeps rare bi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec, Encoder, EncoderOptions
-from aigiscan.encoders.options import plain_options, unit_length
+from aigiscan.encoders.base import EncoderOptions
+from aigiscan.encoders.options import plain_options
 from aigiscan.encoders.pixels import central_crop
+from aigiscan.encoders.vector import VectorEncoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,7 +28,7 @@ CHROMA_ORDER = 2
 DIMENSION = 2 * LEVELS**LUMA_ORDER + 2 * 2 * LEVELS**CHROMA_ORDER
 
 
-class SpamEncoder(Encoder):
+class SpamEncoder(VectorEncoder):
     """Pixel adjacency statistics: 882 columns, a few milliseconds per image, no weights.
 
     Columns, each the square root of a relative frequency, so in [0, 1]:
@@ -47,30 +47,19 @@ class SpamEncoder(Encoder):
     """
 
     name = "spam"
+    width = DIMENSION
 
     def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
         self.options = plain_options("spam", argument, options)
 
-    def channels(self) -> dict[str, ChannelSpec]:
-        """One channel: ``embedding`` (882,)."""
-        return {CHANNEL_EMBEDDING: ChannelSpec((DIMENSION,))}
-
-    def fingerprint(self) -> dict[str, Any]:
-        """See :meth:`Encoder.fingerprint`; the settings of the histograms stand in for preprocessing."""
+    def settings(self) -> dict[str, Any]:
+        """The settings of the histograms."""
         return {
-            "name": self.name,
-            "weights": "",
-            "preprocessing": {
-                "crop": CROP,
-                "color": "ycbcr (JFIF)",
-                "truncation": TRUNCATION,
-                "orders": [LUMA_ORDER, CHROMA_ORDER, CHROMA_ORDER],
-                "version": 1,
-            },
-            "precision": "",
-            "pooling": "",
-            "projection": "",
-            "normalize": self.options.normalize,
+            "crop": CROP,
+            "color": "ycbcr (JFIF)",
+            "truncation": TRUNCATION,
+            "orders": [LUMA_ORDER, CHROMA_ORDER, CHROMA_ORDER],
+            "version": 1,
         }
 
     def prepare(self, image: Image) -> np.ndarray:
@@ -78,11 +67,6 @@ class SpamEncoder(Encoder):
         luma, blue, red = ycc(np.asarray(central_crop(image.convert("RGB"), CROP)))
         parts = [adjacency(luma, LUMA_ORDER), adjacency(blue, CHROMA_ORDER), adjacency(red, CHROMA_ORDER)]
         return np.sqrt(np.concatenate(parts)).astype(np.float32)
-
-    def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
-        """Stack the vectors."""
-        matrix = np.stack(list(inputs)) if len(inputs) else np.zeros((0, DIMENSION), np.float32)
-        return {CHANNEL_EMBEDDING: unit_length(matrix) if self.options.normalize else matrix}
 
 
 def smoothness(columns: np.ndarray) -> np.ndarray:

@@ -7,15 +7,15 @@ in a generator leaves peaks in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import ImageFilter
 
-from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec, Encoder, EncoderOptions
-from aigiscan.encoders.options import plain_options, unit_length
+from aigiscan.encoders.base import EncoderOptions
+from aigiscan.encoders.options import plain_options
 from aigiscan.encoders.pixels import central_crop
+from aigiscan.encoders.vector import VectorEncoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,7 +28,7 @@ RINGS = 128
 FLOOR = 1e-6
 
 
-class SpectrumEncoder(Encoder):
+class SpectrumEncoder(VectorEncoder):
     """Log radial power spectrum, 128 columns.
 
     Column i: log₁₀ of the mean power of the residual (luma 0–255 minus its 3 × 3 median) at i/128 to (i+1)/128 of
@@ -37,36 +37,20 @@ class SpectrumEncoder(Encoder):
     """
 
     name = "spectrum"
+    width = RINGS
 
     def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
         self.options = plain_options("spectrum", argument, options)
 
-    def channels(self) -> dict[str, ChannelSpec]:
-        """One channel: ``embedding`` (128,)."""
-        return {CHANNEL_EMBEDDING: ChannelSpec((RINGS,))}
-
-    def fingerprint(self) -> dict[str, Any]:
-        """See :meth:`Encoder.fingerprint`; the settings of the transform stand in for preprocessing."""
-        return {
-            "name": self.name,
-            "weights": "",
-            "preprocessing": {"crop": CROP, "median": WINDOW, "window": "hann", "rings": RINGS, "version": 1},
-            "precision": "",
-            "pooling": "",
-            "projection": "",
-            "normalize": self.options.normalize,
-        }
+    def settings(self) -> dict[str, Any]:
+        """The settings of the transform."""
+        return {"crop": CROP, "median": WINDOW, "window": "hann", "rings": RINGS, "version": 1}
 
     def prepare(self, image: Image) -> np.ndarray:
         """The finished vector (128,) float32."""
         luma = central_crop(image, CROP).convert("L")
         blurred = np.asarray(luma.filter(ImageFilter.MedianFilter(WINDOW)), dtype=np.float64)
         return radial_log_power(np.asarray(luma, dtype=np.float64) - blurred)
-
-    def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
-        """Stack the vectors."""
-        matrix = np.stack(list(inputs)) if len(inputs) else np.zeros((0, RINGS), np.float32)
-        return {CHANNEL_EMBEDDING: unit_length(matrix) if self.options.normalize else matrix}
 
 
 def radial_log_power(residual: np.ndarray) -> np.ndarray:

@@ -104,12 +104,9 @@ def phrase_list(encoder: Encoder, phrases: Sequence[str]) -> WordList:
 
 def residual(fakes: np.ndarray, reals: np.ndarray) -> np.ndarray:
     """``Norm[mean e_fake] − Norm[mean e_real]`` of embeddings (n, d): (d,) (paper 000, section 4)."""
+    from aigiscan.classifiers.base import residual_direction
 
-    def unit_mean(X: np.ndarray) -> np.ndarray:
-        mean = np.asarray(X, dtype=np.float64).mean(axis=0)
-        return mean / max(float(np.linalg.norm(mean)), 1e-12)
-
-    return unit_mean(fakes) - unit_mean(reals)
+    return residual_direction(*(np.asarray(X, dtype=np.float64).mean(axis=0) for X in (fakes, reals)))
 
 
 def describe(direction: np.ndarray, lists: Mapping[str, WordList], top: int) -> dict[str, Any]:
