@@ -8,7 +8,8 @@ an object) names the picture's colour for photographs, another for fakes, and th
 regression on the other half, on embeddings of length 1 and raw.
 
 DATA: no captioner and no grounding model can be had without a network. A caption is what the file's name says of its
-subject ("n02107142_Doberman.JPEG" → "a picture of doberman"), and objects are not known. It writes DIR/manifest.csv and runs, and prints, the commands of the ablation.
+subject ("n02107142_Doberman.JPEG" → "a picture of doberman"); objects are not known. It writes DIR/manifest.csv, and
+runs and prints the commands of the ablation.
 """
 
 from __future__ import annotations
