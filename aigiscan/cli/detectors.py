@@ -27,15 +27,19 @@ def list_detectors() -> None:
 
 
 @app.command("show")
-def show(detector: str = typer.Argument(..., help="Detector folder or name.")) -> None:
-    """Print the card of a detector: encoder, training set, thresholds, figures, limits."""
-    from aigiscan.detector.card import CARD_NAME
+def show(
+    detector: str = typer.Argument(..., help="Detector folder or name."),
+    full: bool = typer.Option(False, "--full", help="The whole card as YAML: counts, figures per generator, versions."),
+) -> None:
+    """What a detector promises, its figures, limits and training on a page; all of its card with --full."""
+    from aigiscan.cli.card_text import card_text
+    from aigiscan.detector.card import CARD_NAME, read_card
     from aigiscan.detector.detector import Detector, resolve_detector
 
     folder = resolve_detector(detector)
     if (folder / "weights.safetensors").exists():
         Detector.load(folder)  # tampered folders are refused rather than shown
-    console.out((folder / CARD_NAME).read_text(encoding="utf-8"))
+    console.out((folder / CARD_NAME).read_text(encoding="utf-8") if full else card_text(read_card(folder), detector))
 
 
 @app.command("classifiers")

@@ -96,8 +96,6 @@ def _short_audit(records: Sequence[ImageRecord], facts: Sequence[FileFacts]) -> 
     found = audit([Measured(record, fact) for record, fact in zip(records, facts, strict=True)])
     for line in found.findings:
         console.warn(line)
-    if any(fact.tells for fact in found.facts):
-        console.warn("fit with --equalize limit:512,jpeg:80, or the detector learns files instead of pictures")
 
 
 def words_for(settings: FitSettings, table: FitTable) -> np.ndarray | None:

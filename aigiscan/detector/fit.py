@@ -73,7 +73,8 @@ class FitResult:
     detector gone on from has seen. equalizations: k specs. held_out: (m, k), score of each image under each
     equalisation by a classifier that did not see its source. folds: (m,) fold numbers. known_sources: those that a
     detector gone on from was fitted on. in_distribution: (m,) under the first equalisation, by a classifier that saw
-    other images of the same source; None where there are too few groups.
+    other images of the same source; None where there are too few groups. named: (m,) what these call each image, for
+    classifiers over several generators.
     """
 
     detector: Detector
@@ -83,6 +84,7 @@ class FitResult:
     folds: np.ndarray
     known_sources: tuple[str, ...] = ()
     in_distribution: np.ndarray | None = None
+    named: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def fit(
         scores[scored],
         problem.folds[scored],
         sources_of(previous.card.training) if previous is not None else (),
-        _in_distribution(problem, scored),
+        *_in_distribution(problem, scored),
     )
 
 
@@ -340,13 +342,19 @@ def _seen(problem: _Problem) -> SeenPictures:
     return seen | problem.view.seen if isinstance(problem.view, StackedView) else seen
 
 
-def _in_distribution(problem: _Problem, scored: np.ndarray) -> np.ndarray | None:
-    """Scores (m,) by classifiers that saw other images of the same sources."""
-    from aigiscan.classifiers.folds import group_folds
+def _in_distribution(problem: _Problem, scored: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Scores (m,) by classifiers that saw other images of the same sources, and the generators that these name (m,)."""
+    from aigiscan.classifiers.folds import group_folds, train_test
 
     folds = np.full(len(problem.table), -1, dtype=np.intp)
     try:
         folds[scored] = group_folds(problem.table.label[scored], problem.table.groups[scored])
     except FitError:  # too few groups for folds: the card then has no such figure
-        return None
-    return problem.out_of_fold(folds)[1][scored, 0]
+        return None, None
+    classifiers, scores = problem.out_of_fold(folds)
+    if not problem.unfitted.multiclass:
+        return scores[scored, 0], None
+    named = np.full(len(problem.table), "", dtype=object)
+    for classifier, (_, test) in zip(classifiers, train_test(folds, problem.table.groups), strict=True):
+        named[test] = classifier.predict_generator(problem.matrices[0][test])
+    return scores[scored, 0], named[scored]

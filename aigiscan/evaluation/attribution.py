@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from aigiscan.classifiers.base import REAL_NAME
@@ -17,10 +19,16 @@ def attribution(candidate: Candidate, n_folds: int = 5, seed: int = 0) -> Confus
     Where the classifier learns families, so does the truth.
     """
     predicted = np.full(len(candidate.labels), "", dtype=object)
-    families = getattr(candidate.make(), "families", None)
     for train, test in train_test(group_folds(candidate.labels, candidate.groups, n_folds, seed), candidate.groups):
         predicted[test] = candidate.fit(train).predict_generator(candidate.X[test])
-    truth = np.where(candidate.labels == 1, candidate.names, REAL_NAME)
-    if families is not None:
-        truth = np.array([{**families, REAL_NAME: REAL_NAME}.get(name, OTHER) for name in truth.tolist()])
-    return confusion(truth, predicted)
+    return confusion(
+        true_names(candidate.labels, candidate.names, getattr(candidate.make(), "families", None)), predicted
+    )
+
+
+def true_names(labels: np.ndarray, names: np.ndarray, families: Mapping[str, str] | None) -> np.ndarray:
+    """(n,): what a classifier over several generators should call each image: families, where it learns these."""
+    truth = np.where(labels == 1, names, REAL_NAME)
+    if families is None:
+        return truth
+    return np.array([{**families, REAL_NAME: REAL_NAME}.get(name, OTHER) for name in truth.tolist()])

@@ -14,6 +14,8 @@ from aigiscan.detector.calibration import AI, SMALL_SIDE, Calibration
 from aigiscan.detector.detector import Detector
 from aigiscan.detector.fit import FitResult
 from aigiscan.detector.table import FitTable
+from aigiscan.evaluation.attribution import true_names
+from aigiscan.evaluation.confusion import confusion
 from aigiscan.evaluation.intervals import Interval, binomial_interval, group_bootstrap, share_interval
 from aigiscan.evaluation.metrics import accuracies, auc, average_precision, brier, ece, recall_at
 
@@ -59,6 +61,8 @@ def complete_card(result: FitResult) -> Completed:
         metrics["achieved"] = [_achieved(table, first, rate) for rate in (0.01, 0.05)]
     if result.in_distribution is not None:
         metrics["in_distribution"] = _figures(table, result.in_distribution, result.in_distribution, result.folds)
+    if result.named is not None:
+        metrics["attribution"] = _attribution(result, result.named)
     limits = [*result.detector.card.limits, _BOUND]
     if sources < _FEW_SOURCES:
         limits.append(
@@ -79,7 +83,27 @@ def complete_card(result: FitResult) -> Completed:
         promise = f"{achieved['promised']:.0%} promised"
         rows.append((f"photographs of left-out sources flagged, {promise}", *_with_bounds(achieved)))
         rows.append((f"  worst source ({worst['source']}, {worst['images']} images)", *_with_bounds(worst)))
+    if "attribution" in metrics:
+        names = {
+            "accuracy": "generator named rightly",
+            "mean_over_classes": "  mean over generators and photographs",
+            "largest_class": "  always the commonest would have",
+        }
+        rows += [(words, metrics["attribution"][key], "") for key, words in names.items()]
     return Completed(replace(result.detector, card=card), what.heading, rows)
+
+
+def _attribution(result: FitResult, named: np.ndarray) -> dict[str, Any]:
+    """How often the generator is named rightly among those that the fit knows, on other images than it saw."""
+    table = result.table
+    families = result.detector.classifier.get_params().get("families")
+    found = confusion(true_names(table.label, table.names, families), named)
+    return {
+        "accuracy": round(found.accuracy, 4),
+        "mean_over_classes": round(float(np.mean([one.accuracy for one in found.classes])), 4),
+        "largest_class": round(max(one.n for one in found.classes) / len(named), 4),
+        "note": "known generators, images that the fit did not see",
+    }
 
 
 def _sources(table: FitTable, label: int) -> set[str]:

@@ -42,7 +42,7 @@ def verdicts(detector: Path, folder: Path) -> list[str]:
 
 def test_file_facts_that_tell_the_label_are_said_before_fitting(data: Path, tmp_path: Path) -> None:
     done = call("fit", data, "-o", tmp_path / "d", "-e", "color:rgb", "--max-fpr", 0.1)
-    assert "warning" in done.stderr and "--equalize" in done.stderr
+    assert "warning" in done.stderr and done.stderr.count("--equalize") == 1  # one advice with one value
     equalize = ["--equalize", "square:16,jpeg:75"]
     again = call("fit", data, "-o", tmp_path / "e", "-e", "color:rgb", "--max-fpr", 0.1, *equalize)
     assert "--equalize" not in again.stderr
@@ -132,7 +132,11 @@ def test_stores_of_different_pictures_and_of_other_equalisations(data: Path, sto
 
 
 def test_multiclass_reports_the_generator(store: Path, tmp_path: Path) -> None:
-    call("fit", store, "-o", tmp_path / "m", "-c", "multiclass-svm", "--max-fpr", 0.1)
+    done = call("fit", store, "-o", tmp_path / "m", "-c", "multiclass-svm", "--max-fpr", 0.1)
+    assert "generator named rightly" in done.stderr
+    named = card(tmp_path / "m")["metrics"]["attribution"]
+    assert named["largest_class"] == 0.5 < named["accuracy"] < 1  # photographs are half; gan and sd differ by nothing
+    assert "generator named rightly" in call("detectors", "show", tmp_path / "m").stdout
     call("scan", store, "-d", tmp_path / "m", "-o", tmp_path / "r.csv")
     rows = list(csv.DictReader((tmp_path / "r.csv").open()))
     named = {row["generator"] for row in rows if row["verdict"] == "ai"}
@@ -180,8 +184,15 @@ def test_a_number_with_an_exponent_is_one(store: Path, tmp_path: Path) -> None:
 
 def test_detectors_list_show_and_classifiers() -> None:
     assert "builtin\tlite+lite:native+spam\tdemonstration grade" in call("detectors", "list").stdout
-    card = yaml.safe_load(call("detectors", "show", "builtin").stdout)
+    card = yaml.safe_load(call("detectors", "show", "builtin", "--full").stdout)
     assert card["grade"] == "demonstration grade" and card["metrics"]["held_out"]
+    page = call("detectors", "show", "builtin").stdout
+    assert len(page.splitlines()) <= 30 and max(map(len, page.splitlines())) <= 80
+    low, high = card["metrics"]["held_out"]["reduce:2,limit:512,jpeg:80"]["auc"][1:]
+    assert f"({low:.3f} to {high:.3f})" in page and f"{card['training']['fake']:,} generated" in page
+    assert all(limit[:40] in page for limit in card["limits"]) and "detectors show builtin --full" in page
+    published = call("detectors", "show", "unifd").stdout
+    assert "none: nothing is called ai or real" in published and "fc_weights.pth" in published
     names = [line.split("\t")[0] for line in call("detectors", "classifiers").stdout.splitlines()]
     assert {"logistic", "residual", "svm", "knn", "mlp", "zero-shot", "tip-adapter", "stacking"} <= set(names)
     call("detectors", "show", "nothing", refused="nothing")
