@@ -212,10 +212,10 @@ def store_target(folder: Path, data: bytes) -> str:
 
 
 def head_target(folder: Path, data: bytes) -> str:
-    from aigiscan.detector.published import unifd_parts
+    from aigiscan.detector.published import import_published
 
     (folder / "x.pth").write_bytes(data)
-    unifd_parts(folder / "x.pth")
+    import_published("unifd", folder / "x.pth")
     return "read"
 
 

@@ -30,12 +30,16 @@ CLASSIFIERS: dict[str, str] = {
     "pairs": "aigiscan.classifiers.pairs:PairClassifier",
 }
 
+#: heads that others have trained: read from their file (:mod:`aigiscan.detector.published`), never fitted here
+IMPORTED: dict[str, str] = {"rine": "aigiscan.classifiers.rine:RineHead"}
+
 
 def classifier_class(name: str) -> type[ProbeClassifier]:
     """The class registered under a name; InputError with the known names if there is none."""
-    if name not in CLASSIFIERS:
+    found = CLASSIFIERS | IMPORTED
+    if name not in found:
         raise InputError(f"unknown classifier {name!r}; choose one of {', '.join(CLASSIFIERS)}")
-    module, _, attribute = CLASSIFIERS[name].partition(":")
+    module, _, attribute = found[name].partition(":")
     return getattr(import_module(module), attribute)
 
 

@@ -58,7 +58,7 @@ def classifiers() -> None:
 
 @app.command("import")
 def import_published(
-    kind: str = typer.Argument(..., help="What it is: unifd (the linear head of Ojha, Li and Lee, CVPR 2023)."),
+    kind: str = typer.Argument(..., help="Which head, as `aigiscan detectors list` names it, e.g. unifd."),
     file: Path = typer.Argument(..., help="The published file, e.g. fc_weights.pth; no code from it is run."),
     output: Path = typer.Option(..., "--output", "-o", help="Detector folder to write."),
     encoder: str | None = typer.Option(
@@ -66,14 +66,11 @@ def import_published(
     ),
 ) -> None:
     """Make a detector of a published head. Its thresholds come from your photographs: `aigiscan calibrate`."""
-    from aigiscan.detector.detector import Detector
-    from aigiscan.detector.published import IMPORTERS
-    from aigiscan.errors import InputError
+    from aigiscan.detector.detector import Detector, check_target
+    from aigiscan.detector.published import import_published
 
-    if kind not in IMPORTERS:
-        raise InputError(f"cannot import {kind}: use one of {', '.join(IMPORTERS)}")
-    extra = {} if encoder is None else {"encoder": encoder}
-    detector = Detector(*IMPORTERS[kind](file, name=output.name, **extra)).save(output)
+    check_target(output)
+    detector = Detector(*import_published(kind, file, output.name, encoder or "")).save(output)
     for limit in detector.card.limits:
         console.note(limit)
     console.note(f"wrote {output}")

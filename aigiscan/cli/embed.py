@@ -47,7 +47,9 @@ def embed(
     pooling: str | None = typer.Option(
         None, "--pooling", help="class, mean (open_clip) or token (timm). Default: class, as the model does by itself."
     ),
-    projection: str | None = typer.Option(None, "--projection", help="projected or hidden (default: projected)."),
+    projection: str | None = typer.Option(
+        None, "--projection", help="projected, hidden or norms (default: projected)."
+    ),
     normalize: bool = typer.Option(False, "--normalize", help="L2-normalise the embedding."),
     equalize: str | None = typer.Option(
         None, "--equalize", help="Crop, resize and re-encode every picture alike first, e.g. square:224,jpeg:75."

@@ -1,15 +1,14 @@
-"""Published heads: linear weights on a known encoder, from a file or fetched from the address in a card.
+"""Published heads: others' classifiers on a known encoder, from a file or fetched from the address in a card.
 
-UniFD: Ojha, Li and Lee, "Towards Universal Fake Image Detectors that Generalize Across Generative Models", CVPR 2023,
-section 4.2: one linear layer, 768 → 1, on CLIP ViT-L/14's image embedding, trained by binary cross-entropy.
+A head is a card among the shipped models (``published``: kind, url, sha256, bytes, features, licence) and a reader of
+its kind of file in :data:`READERS`. No code of a file is run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import urllib.error
-import urllib.request
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,26 +17,15 @@ import numpy as np
 
 from aigiscan.classifiers import make_classifier
 from aigiscan.detector.calibration import Calibration, Tail
-from aigiscan.detector.card import Card, library_versions
-from aigiscan.encoders.weights import cache_dir
+from aigiscan.detector.card import WEIGHTS_NAME, Card, library_versions, read_card
+from aigiscan.detector.fetch import fetch
+from aigiscan.encoders.weights import cache_dir, shipped_models_dir
 from aigiscan.errors import DetectorError, InputError
-from aigiscan.features.views import EmbeddingView, FeatureView
-from aigiscan.files import keep_cached
+from aigiscan.features import view_from_saved
+from aigiscan.features.base import FeatureView
+from aigiscan.files import keep_cached, reason
 
-UNIFD = "unifd"
-UNIFD_ENCODER = "open_clip:ViT-L-14-quickgelu/openai"
-#: what UniFD's validate.py does before CLIP's own normalisation
-UNIFD_EQUALIZATION = "crop:224"
-UNIFD_LIMITS = [
-    "Its published threshold (probability 0.5, score 0) misses most fakes of newer generators: on a later benchmark "
-    "the best threshold in hindsight was 0.005. Calibrate on your own photographs: "
-    "aigiscan calibrate unifd PHOTOS -o my-unifd",
-    "Without calibration nothing is flagged: there are no photographs behind the thresholds, so every verdict is "
-    "'uncertain' and p_ai is the published probability.",
-    "The centre 224 pixels are judged at native resolution, as in the published code; the rest is not looked at.",
-]
-_TIMEOUT_SECONDS = 30
-_MOST_BYTES = 64 << 20
+Arrays = dict[str, np.ndarray]
 
 
 class Parts(NamedTuple):
@@ -49,97 +37,140 @@ class Parts(NamedTuple):
     calibration: Calibration
 
 
-def unifd_parts(source: str | Path | bytes, name: str = UNIFD, encoder: str = UNIFD_ENCODER) -> Parts:
-    """UniFD's published head as the parts of a detector.
+def published_cards() -> dict[str, Card]:
+    """Name → card of every published head, in order of names."""
+    folders = [path.parent for path in sorted(shipped_models_dir().glob("*/card.yaml"))]
+    cards = {folder.name: read_card(folder) for folder in folders if not (folder / WEIGHTS_NAME).exists()}
+    return {name: card for name, card in cards.items() if card.published}
 
-    source: ``fc_weights.pth``, a state dict of ``weight`` (1, d) and ``bias`` (1,); read without running code from it.
-    encoder: where the embedding comes from, e.g. ``ViT-L-14-quickgelu/path/to/weights.safetensors``. Raises
-    DetectorError if the file is something else.
+
+def import_published(kind: str, file: str | Path | bytes, name: str = "", encoder: str = "") -> Parts:
+    """A published head from a user's file as the parts of a detector.
+
+    kind: a name of :func:`published_cards`. name: of the detector, the head's own if not given. encoder: where the
+    features come from, if the encoder's weights lie elsewhere, e.g. ``ViT-L-14-quickgelu/path/weights.safetensors``.
+    Raises DetectorError in one line if the file is something else; another file of the same form is taken, and the
+    card says so.
     """
-    weight, bias = _read_linear(source)
-    classifier = make_classifier("linear-bce").set_arrays(
-        {"coef": weight[None, :], "intercept": bias, "classes": np.array([0, 1]), "n_features": np.array([len(weight)])}
-    )
-    # No calibration pictures: nothing may be flagged; p_ai is the published sigmoid (slope 1, intercept 0).
-    none = Tail(np.empty(0))
-    calibration = Calibration(none, none, platt=np.array([1.0, 0.0]))
-    card = Card(
-        name=name,
-        encoder={"name": encoder, "fingerprint": {"name": encoder, "pooling": "class", "projection": "projected"}},
-        equalization=UNIFD_EQUALIZATION,
-        view=EmbeddingView().params(),
-        classifier={"name": "linear-bce", "params": {}},
-        description="UniFD's published linear head on CLIP ViT-L/14 (Ojha, Li, Lee, CVPR 2023)",
-        limits=list(UNIFD_LIMITS),
-        thresholds=calibration.describe(),
-        training={"published_as": "fc_weights.pth, trained on ProGAN images and LSUN photographs by its authors"},
-        versions=library_versions(),
-    )
-    return Parts(card, EmbeddingView(), classifier, calibration)
+    cards = published_cards()
+    if kind not in cards:
+        raise InputError(f"cannot import {kind}: use one of {', '.join(cards)}")
+    card = cards[kind]
+    what = "the file" if isinstance(file, bytes) else str(file)
+    try:
+        raw = file if isinstance(file, bytes) else Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(f"{what} cannot be read: {reason(error)}") from error
+    if encoder:
+        from aigiscan.encoders import create_encoder
 
-
-IMPORTERS = {UNIFD: unifd_parts}
+        named = create_encoder(encoder).name
+        card = replace(card, encoder={"name": named, "fingerprint": {**card.encoder["fingerprint"], "name": named}})
+    made = _parts(raw, replace(card, name=name or kind), what)
+    found, wanted = hashlib.sha256(raw).hexdigest(), card.published.get("sha256")
+    limits = list(made.card.limits)
+    if wanted and found != wanted:
+        limits.append(
+            f"Not the published file of {kind} (sha256 {found[:12]}…, not {wanted[:12]}…), but one of its form."
+        )
+    return made._replace(card=replace(made.card, limits=limits, published={**card.published, "sha256": found}))
 
 
 def fetch_published(card: Card) -> Parts:
     """The parts of the detector of a card that names its weights' address: from the cache, else fetched and verified.
 
-    Raises DetectorError in one line if the download fails or its sha256 is not the card's.
+    Raises DetectorError in one line if the download fails, its sha256 is not the card's, or it is not to be fetched.
     """
-    url, wanted = str(card.published.get("url")), str(card.published.get("sha256"))
-    importer = IMPORTERS.get(str(card.published.get("kind")))
-    if importer is None:
-        raise DetectorError(f"card {card.name} names weights of an unknown kind; update aigiscan")
-    place = cache_dir() / "published" / wanted
+    url, wanted = str(card.published.get("url") or ""), str(card.published.get("sha256") or "")
+    by_hand = f"`aigiscan detectors import {card.name} FILE -o DIR`"
+    if not url or not wanted:
+        why = "its sha256 is not known here" if url else "its authors state no licence"
+        raise DetectorError(f"{card.name} is not fetched ({why}): get {url or 'its file'} yourself and use {by_hand}")
+    place = cached_at(card)
     raw = place.read_bytes() if place.is_file() else b""
     if hashlib.sha256(raw).hexdigest() != wanted:
-        raw = _download(url, place)
+        raw = fetch(url, place, by_hand)
         found = hashlib.sha256(raw).hexdigest()
         if found != wanted:
             raise DetectorError(
                 f"{url} is not the published file of {card.name}: sha256 {found[:12]}…, not {wanted[:12]}…; not used"
             )
         keep_cached(place, raw)
-    made = importer(raw, card.name, str(card.encoder["name"]))
-    return made._replace(card=replace(made.card, published=dict(card.published), limits=list(card.limits)))
+    return _parts(raw, card, "the fetched file")
 
 
-def _download(url: str, place: Path) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "aigiscan"})  # noqa: S310 - the card's scheme is checked
-    if not url.startswith(("https://", "http://127.0.0.1:")):
-        raise DetectorError(f"{url} is not fetched: published weights come over https")
+def cached_at(card: Card) -> Path:
+    """Where the file of a head is kept, or can be put by hand."""
+    return cache_dir() / "published" / str(card.published.get("sha256"))
+
+
+def _parts(raw: bytes, card: Card, what: str) -> Parts:
+    reader = READERS.get(str(card.published.get("kind")))
+    if reader is None:
+        raise DetectorError(f"card {card.name} names weights of an unknown kind; update aigiscan")
+    arrays = reader(_tensors(raw, what), what)
+    features = card.published.get("features")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
-            raw: bytes = answer.read(_MOST_BYTES + 1)
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise DetectorError(
-            f"cannot fetch {url} ({reason}); fetch it elsewhere and put it at {place}, or use "
-            "`aigiscan detectors import unifd FILE -o DIR`"
-        ) from error
-    if len(raw) > _MOST_BYTES:
-        raise DetectorError(f"{url} is larger than {_MOST_BYTES >> 20} MiB: not a published head")
-    return raw
+        classifier: Any = make_classifier(card.classifier["name"]).set_arrays(arrays)
+    except (ValueError, KeyError) as error:
+        raise DetectorError(f"{what} is not a file of {card.name}: {error}") from error
+    if features and classifier.n_features_in_ != features:
+        raise DetectorError(f"{what} is not a file of {card.name}: it takes {classifier.n_features_in_} features")
+    # No calibration pictures: nothing may be flagged; p_ai is the published sigmoid (slope 1, intercept 0).
+    none = Tail(np.empty(0))
+    calibration = Calibration(none, none, platt=np.array([1.0, 0.0]))
+    card = replace(card, thresholds=calibration.describe(), versions=library_versions())
+    return Parts(card, view_from_saved(card.view, {}), classifier, calibration)
 
 
-def _read_linear(source: str | Path | bytes) -> tuple[np.ndarray, np.ndarray]:
-    """(weight (d,), bias (1,)) float64 from a torch state dict, by torch's loader that builds tensors only."""
+def _tensors(raw: bytes, what: str) -> dict[str, np.ndarray]:
+    """The tensors of a torch state dict, float64, by torch's loader that builds tensors only.
+
+    What a training script wraps around them is taken off: a dict under ``model`` or ``state_dict``, ``module.``.
+    """
     import pickle
 
     import torch
 
-    what = "the fetched file" if isinstance(source, bytes) else str(source)
     try:
-        opened: Any = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-        state = torch.load(opened, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {what}") from error
+        state: Any = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise DetectorError(f"{what} is not a file of plain tensors: {str(error).splitlines()[0]}") from error
-    tensors = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)} if isinstance(state, dict) else {}
-    if set(tensors) != {"weight", "bias"} or tensors["weight"].dim() != 2 or tuple(tensors["bias"].shape) != (1,):
-        raise DetectorError(f"{what} does not hold one linear layer (weight 1×d, bias 1)")
-    weight, bias = (tensors[key].double().numpy().ravel() for key in ("weight", "bias"))
-    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise DetectorError(
+            f"{what} is not a file of plain tensors: {(str(error) or 'empty').splitlines()[0]}"
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(key), Mapping):
+            state = dict(state[key])
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise DetectorError(f"{what} holds no state dict of tensors")
+    found = {str(k).removeprefix("module."): v.detach().double().numpy() for k, v in state.items()}
+    if not all(np.isfinite(value).all() for value in found.values()):
         raise DetectorError(f"{what} holds NaN or infinite numbers")
-    return weight, bias
+    return found
+
+
+def _linear(tensors: Arrays, what: str) -> Arrays:
+    """One linear layer under whatever name; of two outputs (photograph, generated) their difference is the score."""
+    names = {key.rpartition(".")[0] for key in tensors}
+    weight, bias = (
+        next((v for k, v in tensors.items() if k.rpartition(".")[2] == part), None) for part in ("weight", "bias")
+    )
+    fine = len(tensors) == 2 and len(names) == 1 and weight is not None and bias is not None and weight.ndim == 2
+    if not fine or weight is None or bias is None or bias.shape != weight.shape[:1] or len(bias) not in (1, 2):
+        raise DetectorError(f"{what} does not hold one linear layer (weight 1×d or 2×d, bias)")
+    if len(bias) == 2:
+        weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+    return {"coef": weight, "intercept": bias, **_binary(weight.shape[1])}
+
+
+def _rine(tensors: Arrays, what: str) -> Arrays:
+    """The tensors as they are: :class:`aigiscan.classifiers.rine.RineHead` has the same names."""
+    return tensors
+
+
+def _binary(features: int) -> Arrays:
+    return {"classes": np.array([0, 1]), "n_features": np.array([features])}
+
+
+#: kind → the tensors of its file as the arrays of its card's classifier; "unifd": as cards before called it
+READERS: dict[str, Callable[[Arrays, str], Arrays]] = {"linear": _linear, "unifd": _linear, "rine": _rine}

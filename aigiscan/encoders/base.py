@@ -34,7 +34,8 @@ class EncoderOptions:
     depth: run so many layers only, 0 for all; there is no embedding then, only ``blocks``.
     pooling: "class" (as the model does by itself: the class token, for most), "mean" over the last layer's tokens
     (open_clip), or "token", the class token after the final norm even where the model averages (timm: DINOv3).
-    projection: "projected" into the joint image-text space, or "hidden" (before the projection).
+    projection: "projected" into the joint image-text space, "hidden" (before the projection), or "norms": what
+    the second norm of every layer gives, side by side, first layer first (open_clip).
     normalize: L2-normalise the embedding.
     """
 

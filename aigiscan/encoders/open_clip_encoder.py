@@ -58,7 +58,9 @@ class OpenClipEncoder(Encoder):
 
     pooling "class" is the pooling of the model itself (the class token, for most); "mean" is the mean of all tokens of
     the last layer, taken before the final layer norm, so that it stays a sum over heads.
-    projection "hidden" is the output of the final layer norm, without the projection into the joint space.
+    projection "hidden" is the output of the final layer norm, without the projection into the joint space; "norms" is
+    the pooled token of what ``ln_2`` gives in every layer, side by side (layers · width columns): RINE's features
+    (:mod:`aigiscan.classifiers.rine`).
     """
 
     has_heads: ClassVar[bool] = True
@@ -74,7 +76,10 @@ class OpenClipEncoder(Encoder):
         chosen = self.options
         if chosen.pooling == "token":
             raise EncoderError(f"{self.name}: pooling 'token' is for models of timm; 'class' is the class token here")
-        if not self._is_transformer and (chosen.pooling == "mean" or chosen.projection == "hidden" or chosen.blocks):
+        if chosen.heads and chosen.projection == "norms":
+            raise EncoderError(f"{self.name}: heads sum up to the embedding, not to the norms of all layers")
+        special = chosen.pooling == "mean" or chosen.projection != "projected" or chosen.blocks
+        if not self._is_transformer and special:
             raise EncoderError(
                 f"{self.name}: mean pooling, hidden features and blocks need open_clip's own vision transformer"
             )
@@ -107,8 +112,11 @@ class OpenClipEncoder(Encoder):
     def width(self) -> int:
         """Columns of the embedding."""
         config = self.source.config
-        hidden = self.options.projection == "hidden"
-        return int(config["vision_cfg"].get("width", 768) if hidden else config["embed_dim"])
+        if self.options.projection == "projected":
+            return int(config["embed_dim"])
+        vision = config["vision_cfg"]
+        layers = vision.get("layers", 12) if self.options.projection == "norms" else 1
+        return int(layers * vision.get("width", 768))
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -288,7 +296,7 @@ class OpenClipEncoder(Encoder):
                 embedding = self._whole_tower(pixels)
             else:
                 seen: list[torch.Tensor] | None = [] if self.options.blocks else None
-                with self._watched(channels):
+                with self._watched(channels), self._normed() as norms:
                     _, pooled = self.tower.residual(pixels, seen, self.options.depth)
                 if seen is not None:
                     channels[CHANNEL_BLOCKS] = half_range(torch.stack(seen, 1).cpu().numpy())
@@ -296,7 +304,7 @@ class OpenClipEncoder(Encoder):
                     return channels
                 if self.options.heads:
                     channels[CHANNEL_SIGMA] = self.tower.sigma(pooled).cpu().numpy()
-                embedding = self.tower.embed(pooled)
+                embedding = torch.cat(norms, 1) if norms else self.tower.embed(pooled)
             matrix = embedding.float().cpu().numpy()
         channels[CHANNEL_EMBEDDING] = unit_length(matrix) if self.options.normalize else matrix
         return channels
@@ -329,6 +337,21 @@ class OpenClipEncoder(Encoder):
                 hook.remove()
         z = torch.stack(caught, 1)  # [b, l, h * dh]
         channels[CHANNEL_HEADS] = z.reshape(len(z), *self._head_shape).cpu().numpy()
+
+    @contextmanager
+    def _normed(self) -> Iterator[list[torch.Tensor]]:
+        """The pooled token of what each layer's second norm gives meanwhile, float32 [b, D] each; if asked for."""
+        caught: list[torch.Tensor] = []
+        tower = self.tower
+        hooks = [
+            block.ln_2.register_forward_hook(lambda _, args, out: caught.append(tower.pool(out)))
+            for block in (tower.blocks if self.options.projection == "norms" else ())
+        ]
+        try:
+            yield caught
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     # Text
 

@@ -36,7 +36,7 @@ def plain_options(
         raise EncoderError(f"encoder {name} has no attention heads; --heads needs an open_clip vision transformer")
     if options.blocks and not transformer:
         raise EncoderError(f"encoder {name} has no layers to keep; --blocks needs a transformer of open_clip or timm")
-    if options.projection == "hidden" or options.pooling not in ("class", *(["token"] if transformer else [])):
+    if options.projection != "projected" or options.pooling not in ("class", *(["token"] if transformer else [])):
         raise EncoderError(f"encoder {name} has one kind of feature; 'mean' and 'hidden' need an open_clip model")
     return options
 

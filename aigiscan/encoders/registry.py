@@ -37,7 +37,9 @@ ENCODERS: dict[str, Kind] = {
         "the same network on pixels that were not resized (shipped)",
     ),
     "spam": Kind("aigiscan.encoders.spam:SpamEncoder", "spam", "pixel adjacency statistics (no weights)"),
-    "timm": Kind("aigiscan.encoders.timm_encoder:TimmEncoder", "timm:NAME[/FILE]", "any timm model, DINOv2 among them"),
+    "timm": Kind(
+        "aigiscan.encoders.timm_encoder:TimmEncoder", "timm:NAME[@SIDE][/FILE]", "any timm model, DINOv2 among them"
+    ),
     "color": Kind("aigiscan.encoders.color:ColorEncoder", "color:rgb|hsv|ycbcr", "colour histograms (no weights)"),
     "spectrum": Kind(
         "aigiscan.encoders.spectrum:SpectrumEncoder",

@@ -1,4 +1,4 @@
-"""``timm:NAME[/FILE]``: any image model of timm (DINOv2 among a thousand), pooled features before the classifier."""
+"""``timm:NAME[@SIDE][/FILE]``: any image model of timm (DINOv2 among a thousand), pooled, without classifier."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 class TimmEncoder(Encoder):
     """Pooled features of a timm model, as it gives them without its classifier.
 
-    Preprocessing (size, mean, deviation, interpolation, crop) is that of the model's own pretrained configuration.
+    Preprocessing (size, mean, deviation, interpolation, crop) is that of the model's own pretrained configuration; with
+    ``@SIDE`` pictures go in at so many pixels, nothing cut off, where the model takes any size (DINOv3 does).
     Channel ``blocks`` (layers, width) of a model with ``forward_intermediates`` whose layers are all of one width: the
     class token after each, or the mean of its patches where it has no class token.
     """
@@ -48,8 +49,12 @@ class TimmEncoder(Encoder):
         if not architecture:
             raise EncoderError("timm needs a model, such as timm:vit_small_patch14_dinov2.lvd142m")
         self.architecture = architecture
+        architecture, at, side = architecture.partition("@")
+        if at and not side.isdigit():
+            raise EncoderError(f"timm:{argument}: give the side in pixels after @, such as @224")
+        self._side = int(side) if at else 0
         self._file = Path(os.path.abspath(Path(file).expanduser())) if file else None
-        self.name = f"timm:{architecture}" + (f"/{self._file}" if self._file else "")
+        self.name = f"timm:{architecture}{at}{side}" + (f"/{self._file}" if self._file else "")
         self.options = plain_options(self.name, "", options, transformer=True)
         self._lock = threading.RLock()
 
@@ -78,6 +83,12 @@ class TimmEncoder(Encoder):
         from timm.data import resolve_data_config
 
         config = resolve_data_config(pretrained_cfg=self._pretrained)
+        if self._side:
+            if getattr(getattr(self._outline, "patch_embed", None), "strict_img_size", False):
+                raise EncoderError(
+                    f"{self.name}: this model takes pictures of its own size alone; leave out @{self._side}"
+                )
+            config |= {"input_size": (3, self._side, self._side), "crop_pct": 1.0}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in sorted(config.items())}
 
     @cached_property

@@ -11,14 +11,20 @@ from dataclasses import dataclass
 from PIL import Image
 
 from aigiscan.errors import InputError
+from aigiscan.images.aspect import aspect_box
 from aigiscan.images.jpeg import scale_factor
 
 _HELP = (
     "use steps such as square:224,jpeg:75 "
-    "(square:N, limit:N, crop:N with N from 8 to 8192; jpeg:Q with Q from 1 to 100; reduce:K from 2 to 8 first of all, "
+    "(square:N, limit:N, crop:N, short:N, squash:N with N from 8 to 8192; "
+    "jpeg:Q with Q from 1 to 100; reduce:K from 2 to 8 first of all, "
     "before square or limit)"
 )
-_RANGES = {"reduce": (2, 8), "square": (8, 8192), "limit": (8, 8192), "crop": (8, 8192), "jpeg": (1, 100)}
+_RANGES = {
+    "reduce": (2, 8),
+    "jpeg": (1, 100),
+    **dict.fromkeys(("square", "limit", "crop", "short", "squash"), (8, 8192)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,8 @@ class Equalization:
     ``square:N``: central square crop, then resized to exactly N×N.
     ``limit:N``: central square crop, then reduced to N×N if it is larger; smaller ones keep their pixels.
     ``crop:N``: the central N×N pixels as they are; a smaller side is padded with black, as UniFD's published code does.
+    ``short:N``, ``squash:N``: resized (bilinear) to a shorter side of N, or to N×N whatever its shape, as published
+        heads were fed; of a picture more than eight times as long as wide ``short`` takes the central part.
     ``jpeg:Q``: encoded as baseline JPEG of quality Q with 4:2:0 chroma, and decoded again.
     """
 
@@ -108,6 +116,14 @@ class Equalization:
                 factor = scale_factor(min(frame.width, frame.height), self.least_side)
                 frame = frame.resized(-(-frame.width // factor), -(-frame.height // factor))
                 continue
+            if name == "short":
+                left, top, right, bottom = aspect_box(frame.width, frame.height)
+                frame = frame.cropped(left, top, right - left, bottom - top)
+                frame = frame.resized(*_shorter_to(frame.width, frame.height, number))
+                continue
+            if name == "squash":
+                frame = frame.resized(number, number)
+                continue
             side = number if name == "crop" else min(frame.width, frame.height)
             offset = _crop_offset if name == "crop" else _square_offset
             frame = frame.cropped(offset(frame.width, side), offset(frame.height, side), side, side)
@@ -123,6 +139,11 @@ class Equalization:
                 image = image.reduce(factor) if factor > 1 else image
             elif name == "jpeg":
                 image = recompress(image, number)
+            elif name == "short":
+                image = image.crop(aspect_box(*image.size))
+                image = image.resize(_shorter_to(*image.size, number), Image.Resampling.BILINEAR)
+            elif name == "squash":
+                image = image.resize((number, number), Image.Resampling.BILINEAR)
             elif name == "crop":
                 image = central_crop_or_pad(image, number)
             else:
@@ -153,6 +174,12 @@ def central_crop_or_pad(image: Image.Image, side: int) -> Image.Image:
 def _crop_offset(length: int, side: int) -> int:
     # torchvision's CenterCrop, to the pixel: an odd pixel is left over after the crop, and padded after the picture
     return round((length - side) / 2) if length >= side else -((side - length) // 2)
+
+
+def _shorter_to(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height with a shorter side of ``side``; the longer one rounded down, as torchvision's Resize does."""
+    short = min(width, height)
+    return side * width // short, side * height // short
 
 
 def jpeg_bytes(image: Image.Image, quality: int) -> bytes:

@@ -54,6 +54,25 @@ def test_open_clip_blocks_are_what_its_own_layers_give(pool: str, tmp_path: Path
     np.testing.assert_allclose(channels["embedding"], plain["embedding"], atol=1e-6)
 
 
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("pooling", ["class", "mean"])
+def test_norms_are_what_the_second_norm_of_each_layer_gives(pooling: str, quick: bool, tmp_path: Path) -> None:
+    name, stock = save_model(tmp_path / "m", tiny_config(quick_gelu=quick))
+    got = encode(name, projection="norms", pooling=pooling)["embedding"]
+    caught: list[torch.Tensor] = []
+    for block in stock.visual.transformer.resblocks:
+        block.ln_2.register_forward_hook(lambda _, args, out: caught.append(out))
+    encoder = create_encoder(name, EncoderOptions(**FP32))
+    with torch.inference_mode():
+        stock.encode_image(encoder.pixels([encoder.prepare(image) for image in pictures(3)]))
+    tokens = slice(None) if pooling == "mean" else slice(0, 1)
+    expected = torch.cat([out[:, tokens].mean(1) for out in caught], 1).numpy()
+    assert got.shape == (3, 3 * 32)
+    np.testing.assert_allclose(got, expected, atol=2e-5)
+    with pytest.raises(EncoderError, match="heads sum up"):
+        create_encoder(name, EncoderOptions(projection="norms", heads=True))
+
+
 def test_heads_and_blocks_together_change_neither(tmp_path: Path) -> None:
     name, _ = save_model(tmp_path / "m", tiny_config())
     both = encode(name, heads=True, blocks=True)
@@ -127,3 +146,27 @@ def test_what_has_no_blocks_says_so(tmp_path: Path) -> None:
         create_encoder(name, EncoderOptions(blocks=True, depth=4)).channels()
     with pytest.raises(EncoderError, match="depth is for blocks alone"):
         create_encoder(name, EncoderOptions(depth=2))
+
+
+def test_timm_takes_another_size_where_the_model_does(tmp_path: Path) -> None:
+    import timm
+
+    stock = timm.create_model("test_convnext", pretrained=False).eval()
+    torch.save(stock.state_dict(), tmp_path / "w.pth")
+    encoder = create_encoder(f"timm:test_convnext@64/{tmp_path / 'w.pth'}", EncoderOptions(**FP32))
+    assert create_encoder(encoder.name).name == encoder.name
+    square = [picture.resize((64, 64)) for picture in pictures(2)]
+    inputs = [encoder.prepare(picture) for picture in square]
+    for one, picture in zip(inputs, square, strict=True):
+        np.testing.assert_array_equal(one, np.asarray(picture).transpose(2, 0, 1))
+    config = encoder.fingerprint()["preprocessing"]
+    pixels = (torch.from_numpy(np.stack(inputs)) / 255 - torch.tensor(config["mean"])[:, None, None]) / torch.tensor(
+        config["std"]
+    )[:, None, None]
+    with torch.inference_mode():
+        expected = stock.forward_head(stock.forward_features(pixels), pre_logits=True).numpy()
+    np.testing.assert_allclose(encoder.encode(inputs)["embedding"], expected, atol=1e-4)
+    with pytest.raises(EncoderError, match="its own size alone"):
+        create_encoder(f"timm:test_vit@64/{tmp_path / 'w.pth'}", EncoderOptions(**FP32)).fingerprint()
+    with pytest.raises(EncoderError, match="after @"):
+        create_encoder("timm:test_convnext@big")
