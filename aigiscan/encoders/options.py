@@ -9,7 +9,7 @@ from aigiscan.errors import EncoderError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 POOLINGS = ("class", "mean", "token")
-PROJECTIONS = ("projected", "hidden")
+PROJECTIONS = ("projected", "hidden", "norms")
 
 
 def check_options(options: EncoderOptions) -> EncoderOptions:

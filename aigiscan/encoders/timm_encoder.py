@@ -48,11 +48,10 @@ class TimmEncoder(Encoder):
         architecture, _, file = argument.partition("/")
         if not architecture:
             raise EncoderError("timm needs a model, such as timm:vit_small_patch14_dinov2.lvd142m")
-        self.architecture = architecture
         architecture, at, side = architecture.partition("@")
         if at and not side.isdigit():
             raise EncoderError(f"timm:{argument}: give the side in pixels after @, such as @224")
-        self._side = int(side) if at else 0
+        self.architecture, self._side = architecture, int(side) if at else 0
         self._file = Path(os.path.abspath(Path(file).expanduser())) if file else None
         self.name = f"timm:{architecture}{at}{side}" + (f"/{self._file}" if self._file else "")
         self.options = plain_options(self.name, "", options, transformer=True)
@@ -139,10 +138,10 @@ class TimmEncoder(Encoder):
         if repo:
             own = self._pretrained.get("hf_hub_filename")
             files = [own] if own else ["model.safetensors", "pytorch_model.bin"]
-            return find_on_hub(self.architecture, repo, files, give=f"timm:{self.architecture}/PATH/TO/{files[0]}")
+            return find_on_hub(self.architecture, repo, files, give=f"{self.name}/PATH/TO/{files[0]}")
         if not url:
-            raise EncoderError(f"{self.name}: timm knows no weights for it; give a file: timm:{self.architecture}/FILE")
-        return hub_file(self.architecture, url, give=f"timm:{self.architecture}/PATH/TO/{os.path.basename(url)}")
+            raise EncoderError(f"{self.name}: timm knows no weights for it; give a file: {self.name}/FILE")
+        return hub_file(self.architecture, url, give=f"{self.name}/PATH/TO/{os.path.basename(url)}")
 
     def channels(self) -> dict[str, ChannelSpec]:
         """``embedding`` (the model's feature width,), and ``blocks`` if asked for."""

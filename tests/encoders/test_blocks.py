@@ -167,6 +167,6 @@ def test_timm_takes_another_size_where_the_model_does(tmp_path: Path) -> None:
         expected = stock.forward_head(stock.forward_features(pixels), pre_logits=True).numpy()
     np.testing.assert_allclose(encoder.encode(inputs)["embedding"], expected, atol=1e-4)
     with pytest.raises(EncoderError, match="its own size alone"):
-        create_encoder(f"timm:test_vit@64/{tmp_path / 'w.pth'}", EncoderOptions(**FP32)).fingerprint()
+        create_encoder(f"timm:vit_tiny_patch16_224@64/{tmp_path / 'w.pth'}", EncoderOptions(**FP32)).fingerprint()
     with pytest.raises(EncoderError, match="after @"):
         create_encoder("timm:test_convnext@big")
