@@ -110,3 +110,21 @@ class VisionTower:
         import torch
 
         return embedding.norm(dim=1, keepdim=True) if self._options.normalize else torch.ones_like(embedding[:, :1])
+
+
+def why_no_heads(config: dict[str, Any], pooling: str = "class") -> str:
+    """Why the heads of this open_clip configuration cannot be captured exactly, or "" if they can."""
+    vision = config["vision_cfg"]
+    if isinstance(vision.get("layers", 12), (list, tuple)):
+        return "a CLIP ResNet has convolutions, not attention heads in its layers"
+    if "timm_model_name" in vision:
+        return "its image tower is a timm model"
+    if vision.get("attentional_pool"):
+        return "it pools by attention, so that its embedding is no sum over the heads' layers"
+    if vision.get("scale_attn"):
+        return "it normalises the attention's output, so that its embedding is no sum over heads"
+    if pooling == "mean":
+        return ""  # our own mean, taken before the final layer norm
+    if vision.get("pool_type", "tok") == "avg" and not vision.get("final_ln_after_pool"):
+        return "it averages tokens after the final layer norm, each with a σ of its own"
+    return "" if vision.get("pool_type", "tok") in ("tok", "avg") else "it does not pool its tokens"

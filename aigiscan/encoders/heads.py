@@ -78,24 +78,6 @@ class Decomposition:
         yield "ln_bias", self.ln_bias
 
 
-def why_no_heads(config: dict[str, Any], pooling: str = "class") -> str:
-    """Why the heads of this open_clip configuration cannot be captured exactly, or "" if they can."""
-    vision = config["vision_cfg"]
-    if isinstance(vision.get("layers", 12), (list, tuple)):
-        return "a CLIP ResNet has convolutions, not attention heads in its layers"
-    if "timm_model_name" in vision:
-        return "its image tower is a timm model"
-    if vision.get("attentional_pool"):
-        return "it pools by attention, so that its embedding is no sum over the heads' layers"
-    if vision.get("scale_attn"):
-        return "it normalises the attention's output, so that its embedding is no sum over heads"
-    if pooling == "mean":
-        return ""  # our own mean, taken before the final layer norm
-    if vision.get("pool_type", "tok") == "avg" and not vision.get("final_ln_after_pool"):
-        return "it averages tokens after the final layer norm, each with a σ of its own"
-    return "" if vision.get("pool_type", "tok") in ("tok", "avg") else "it does not pool its tokens"
-
-
 def head_matrices(encoder: OpenClipEncoder) -> HeadMatrices:
     """The maps from head outputs to the embedding, from float32 weights."""
     import torch
@@ -118,7 +100,7 @@ def decompose(encoder: OpenClipEncoder, inputs: Sequence[Any], direction: np.nda
     """Take the embeddings of ``encoder.prepare`` results apart, in float32 whatever the encoder's precision.
 
     direction: also take the heads apart by tokens (:func:`patch_contributions`), in the same pass.
-    Raises EncoderError where the embedding is no such sum (see :func:`why_no_heads`).
+    Raises EncoderError where the embedding is no such sum (see :func:`aigiscan.encoders.clip_vision.why_no_heads`).
     """
     import torch
 

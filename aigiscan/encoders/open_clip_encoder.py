@@ -21,6 +21,7 @@ from aigiscan.encoders.base import (
     EncoderOptions,
 )
 from aigiscan.encoders.clip_source import ClipSource, find_source
+from aigiscan.encoders.clip_vision import why_no_heads
 from aigiscan.encoders.device import (
     GPU_SAMPLE,
     choose_device,
@@ -29,7 +30,6 @@ from aigiscan.encoders.device import (
     in_batches,
     torch_dtype,
 )
-from aigiscan.encoders.heads import why_no_heads
 from aigiscan.encoders.options import check_depth, check_options, half_range, unit_length
 from aigiscan.encoders.pixels import chw, limit_aspect, native_crop
 from aigiscan.encoders.weights import weights_sha256
