@@ -22,7 +22,7 @@ from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import ImageRecord
 from aigiscan.runner import Encoded, RunSettings, run_batches
 from aigiscan.store import StoreWriter
-from aigiscan.store.shards import read_shard, write_shard
+from aigiscan.store.buffer import write_part
 
 # Batches per slice that a cluster's worker takes: what a lost worker loses, and what it keeps in memory.
 _BATCHES_PER_SLICE = 16
@@ -204,9 +204,10 @@ def embed_with_dask(
             )
             for some in _slices(_unknown(complete(_count(records, summary), encoder.beside), writer, summary), settings)
         ]
-        futures = client.map(embed_slice, tasks, pure=False)
-        for future, (rows, failures) in as_completed(futures, with_results=True):
-            writer.adopt(Path(tasks[futures.index(future)].target))
+        targets = dict(zip(client.map(embed_slice, tasks, pure=False), [Path(t.target) for t in tasks], strict=True))
+        for future in as_completed(targets):
+            future.result()
+            rows, failures = writer.adopt(targets[future])
             summary.encoded += rows
             summary.note_failures(failures)
         _prune(writer, settings, summary)
@@ -232,12 +233,11 @@ def _slices(records: Iterable[ImageRecord], settings: EmbedSettings) -> Iterator
         yield some
 
 
-def embed_slice(task: SliceTask) -> tuple[int, list[tuple[str, str]]]:
-    """The work of one worker: encode a slice and leave its part, unless it is there already. Returns the number of
-    images, and failures (path, reason)."""
+def embed_slice(task: SliceTask) -> None:
+    """The work of one worker: encode a slice and leave its part, unless a worker that was lost has left it already."""
     target = Path(task.target)
-    if done := read_shard(target):
-        return done
+    if target.exists():
+        return
     fingerprint = json.loads(task.fingerprint)
     encoder = _encoder(task.fingerprint, task.device, task.captured)
     here = store_fingerprint(encoder, task.settings.equalization)
@@ -251,10 +251,7 @@ def embed_slice(task: SliceTask) -> tuple[int, list[tuple[str, str]]]:
         (row.record.path, replace(row, record=replace(row.record, path=record.path)))
         for record, row in zip(task.records, rows, strict=True)
     )
-    write_shard(target, fingerprint, encoder.channels(), named)
-    done = read_shard(target)
-    assert done is not None
-    return done
+    write_part(target, fingerprint, encoder.channels(), named)
 
 
 @lru_cache(maxsize=1)

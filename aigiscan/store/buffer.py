@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aigiscan.encoders.base import ChannelSpec
 from aigiscan.errors import StoreError
-from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store import layout
+from aigiscan.store.files import explaining, locate
 from aigiscan.store.table import to_values
 
-
-class EncodedRow(Protocol):
-    """What a store takes: :class:`aigiscan.runner.Encoded` or anything of that shape."""
-
-    @property
-    def record(self) -> ImageRecord:
-        """What was asked for."""
-
-    @property
-    def facts(self) -> FileFacts:
-        """What the file is."""
-
-    @property
-    def channels(self) -> Mapping[str, np.ndarray] | None:
-        """The numbers; None for a failure."""
-
-    @property
-    def error(self) -> str:
-        """The reason of a failure."""
-
-    @property
-    def reused(self) -> bool:
-        """Whether the numbers come from the store itself."""
+if TYPE_CHECKING:
+    from aigiscan.runner import Encoded
 
 
 class RowBuffer:
@@ -50,8 +30,8 @@ class RowBuffer:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, location: str, row: EncodedRow) -> None:
-        """Take a row, or a failure (which only a part by itself keeps: :mod:`aigiscan.store.shards`). StoreError if its
+    def add(self, location: str, row: Encoded) -> None:
+        """Take a row, or a failure (which only :func:`write_part` keeps). StoreError if its
         channels are not those of the store, or do not fit its types."""
         if row.channels is None:
             self._failures[location] = (row.record.path, row.error, location, row.facts.sha256)
@@ -60,7 +40,7 @@ class RowBuffer:
         self.bytes += sum(values.nbytes for values in stored.values())
         self._rows[location] = to_values(location, row.record, row.facts), stored
 
-    def _stored(self, name: str, row: EncodedRow) -> np.ndarray:
+    def _stored(self, name: str, row: Encoded) -> np.ndarray:
         assert row.channels is not None
         spec = self.channels[name]
         values = row.channels.get(name)
@@ -92,3 +72,18 @@ class RowBuffer:
         """Rows of a channel; ``index`` selects on its further axes."""
         entries = list(self._rows.values())
         return np.array([entries[i][1][channel][index] for i in rows.tolist()])
+
+
+def write_part(
+    target: Path,
+    fingerprint: Mapping[str, Any],
+    channels: Mapping[str, ChannelSpec],
+    rows: Iterable[tuple[str, Encoded]],
+) -> None:
+    """Write (absolute path, row or failure) as a part, which the owner of the store takes over: what a worker of a
+    cluster does with a slice. The rows are kept in memory until then."""
+    buffer = RowBuffer(fingerprint, channels)
+    for path, row in rows:
+        buffer.add(locate(path), row)
+    with explaining(target):
+        layout.write_file(target, buffer)

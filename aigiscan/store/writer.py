@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -21,13 +21,16 @@ from aigiscan.errors import StoreError
 from aigiscan.files import follow_link, uninterrupted
 from aigiscan.images.records import FileFacts, ImageRecord
 from aigiscan.store import layout
-from aigiscan.store.buffer import EncodedRow, RowBuffer
+from aigiscan.store.buffer import RowBuffer
 from aigiscan.store.cache import StoreCache, agrees, is_unchanged
 from aigiscan.store.files import explaining, identity, is_packed, locate, work_folder
 from aigiscan.store.folder import FIRST_PART, Folder, Selection, link
 from aigiscan.store.part import Part
 from aigiscan.store.reader import EmbeddingStore, is_store
 from aigiscan.store.table import TABLE_NAME, Known, to_values
+
+if TYPE_CHECKING:
+    from aigiscan.runner import Encoded
 
 # A part is written once a second: with its fsync that costs well under 1 % of the time, and loses a second to a kill.
 FLUSH_SECONDS = 1.0
@@ -229,7 +232,7 @@ class StoreWriter:
             return None
         return known if agrees(record, known.record, self._fields) else None
 
-    def append(self, rows: Sequence[EncodedRow]) -> None:
+    def append(self, rows: Sequence[Encoded]) -> None:
         """Take a finished batch; it is on the disk at the latest one second and one batch later.
 
         Rows the store has already (``reused``) and failures it knows cost nothing. A file that was found by its content
@@ -237,7 +240,7 @@ class StoreWriter:
         """
         for row in rows:
             location = locate(row.record.path)
-            if getattr(row, "reused", False):
+            if row.reused:
                 self._reuse(location, row)
             elif row.channels is None:
                 self._fail(location, row)
@@ -248,7 +251,7 @@ class StoreWriter:
         if full or waited >= self._interval:
             self.flush()
 
-    def _reuse(self, location: str, row: EncodedRow) -> None:
+    def _reuse(self, location: str, row: Encoded) -> None:
         table = self.folder.table
         here = table.at(location)
         record = row.record
@@ -287,7 +290,7 @@ class StoreWriter:
             self._touch()
             self.folder.table.update(known.id, news)
 
-    def _fail(self, location: str, row: EncodedRow) -> None:
+    def _fail(self, location: str, row: Encoded) -> None:
         table = self.folder.table
         if table.stands(location, row.facts.sha256):
             self.kept += 1
@@ -310,15 +313,18 @@ class StoreWriter:
         return len(gone) + len(failed), len(gone)
 
     def next_part(self) -> Path:
-        """A name for a part that another process shall write (:mod:`aigiscan.store.shards`)."""
+        """A name for a part that another process shall write (:func:`aigiscan.store.buffer.write_part`)."""
         return self.folder.path / self.folder.next_name()
 
-    def adopt(self, part: Path) -> None:
-        """Take over a part that another process has written."""
+    def adopt(self, part: Path) -> tuple[int, list[tuple[str, str]]]:
+        """Take over a part that another process has written: its number of rows, and (path, reason) of its failures."""
         self.flush()
         with explaining(self.path):
+            written = self.folder.open_parts.get(part)
+            report = len(written), [(path, error) for path, error, *_ in written.failure_rows()]
             self._touch()
             self._commit(part.name)
+        return report
 
     # -- to the disk --------------------------------------------------------------------------------------------------
 
