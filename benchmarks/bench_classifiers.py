@@ -176,6 +176,7 @@ def main() -> None:
     parser.add_argument("--text-store", help="the same images in a model with a text tower")
     parser.add_argument("--card", help="its card; names the sources it was not trained on")
     parser.add_argument("--only", action="append", default=[], help="methods whose name begins so (repeatable)")
+    parser.add_argument("--skip", action="append", default=[], help="but not those (repeatable)")
     parser.add_argument("--seed", type=int, default=0, help="of the folds")
     parser.add_argument("--draws", type=int, default=1000)
     given = parser.parse_args()
@@ -246,7 +247,7 @@ def main() -> None:
         unseen = np.isin(base.names.astype(str), card["data"]["kept_out"])
     everything, kept_out = (Judged(base, rows, given) for rows in (np.ones_like(unseen), unseen))
     for name, job in jobs.items():
-        if given.only and not any(name.startswith(start) for start in given.only):
+        if given.only and not name.startswith(tuple(given.only)) or given.skip and name.startswith(tuple(given.skip)):
             continue
         kept = Path(given.output) / "scores" / f"{file_name(name)}-{given.seed}.npz"
         if not kept.exists():

@@ -8,19 +8,16 @@ neither its source nor its group: OUT/scores.npz has ``native`` and ``square224`
 that network, OUT/foldK.safetensors those of the first seed, in float16. Nothing of it is shipped: two folds have been
 run so far (benchmarks/RESULTS.md, "Fine-tuning at native scale").
 
-Needs torch, timm, safetensors, pillow, scikit-learn and numpy, and of aigiscan its folds and weights alone, which are
-plain NumPy and loaded by file. About 35 s a network were expected on an H200, without the evaluation's own timing.
+Needs torch, timm, safetensors, pillow, scikit-learn, numpy and this checkout.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import io
 import json
 import sys
 import time
-import types
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +30,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where aigiscan is not installed
+from aigiscan.classifiers.folds import source_folds, train_test
+from aigiscan.detector.table import sample_weights
 
 MEAN, STD, BN_EPSILON = 127 / 255, 128 / 255, 1e-3
 FOLDS, BATCH, SIDE = 5, 128, 448
@@ -257,27 +258,6 @@ def square224(data: Data) -> list[torch.Tensor]:
         return list(pool.map(one, range(len(data.label))))
 
 
-# ---- folds and weights of aigiscan, without its dependencies
-
-
-def own(name: str) -> Any:
-    """A module of this repository by its file, with stand-ins for what it imports of aigiscan."""
-    root = Path(__file__).resolve().parents[1]
-    for package in ("aigiscan", "aigiscan.classifiers", "aigiscan.detector"):
-        sys.modules.setdefault(package, types.ModuleType(package)).__path__ = []  # type: ignore[attr-defined]
-    errors = types.ModuleType("aigiscan.errors")
-    errors.FitError = ValueError  # type: ignore[attr-defined]
-    sys.modules["aigiscan.errors"] = errors
-    calibration = types.ModuleType("aigiscan.detector.calibration")
-    calibration.is_small = None  # type: ignore[attr-defined]  # not used here
-    sys.modules["aigiscan.detector.calibration"] = calibration
-    spec = importlib.util.spec_from_file_location(name, root / f"{name.replace('.', '/')}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)  # type: ignore[union-attr]
-    return module
-
-
 def folded(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Its numbers in float16."""
     return {k: v.half().contiguous() for k, v in model.state_dict().items() if v.is_floating_point()}
@@ -306,8 +286,6 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     given.out.mkdir(parents=True, exist_ok=True)
-    folds_of = own("aigiscan.classifiers.folds")
-    weights_of = own("aigiscan.detector.table").sample_weights
     data = read(given.pack, device, given.most)
     native = [data.pixels[i, :, :s, :s] for i, s in enumerate(data.side.tolist())]
     small = square224(data)
@@ -321,12 +299,12 @@ def main() -> None:
 
     def fit(rows: np.ndarray, seed: int) -> torch.nn.Module:
         weight = np.zeros(n)
-        weight[rows] = weights_of(data.label[rows], data.source[rows], "source")
+        weight[rows] = sample_weights(data.label[rows], data.source[rows], "source")
         return trained(data, rows, weight, given.steps, given.lite, jpeg, seed)
 
     def fold(seed: int, number: int) -> None:
-        folds = folds_of.source_folds(data.label, data.source, data.group, FOLDS, seed)
-        train, test = list(folds_of.train_test(folds, data.group))[number]
+        folds = source_folds(data.label, data.source, data.group, FOLDS, seed)
+        train, test = list(train_test(folds, data.group))[number]
         model = fit(train, 10 * seed + number)
         if seed == 0:
             save_file(folded(model), given.out / f"fold{number}.safetensors")
