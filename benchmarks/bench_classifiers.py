@@ -211,8 +211,9 @@ def main() -> None:
         jobs["logistic, first folders, then continued"] = lambda: held_out(
             base, folds, lambda rows: continued(base, rows, wild)
         )
-    parts = {name: np.flatnonzero(np.char.startswith(columns, f"{name}:")) for name in ("lite", "spam")}
-    if all(len(index) for index in parts.values()):
+    of = np.array([column.rpartition(":")[0] for column in columns.tolist()])
+    parts = {name: np.flatnonzero(of == name) for name in dict.fromkeys(of.tolist())}
+    if {"lite", "spam"} <= set(parts):
         both = np.arange(len(columns))
         bases = [
             (parts["lite"], partial(make_classifier, "logistic", C=C)),
@@ -247,7 +248,9 @@ def main() -> None:
         unseen = np.isin(base.names.astype(str), card["data"]["kept_out"])
     everything, kept_out = (Judged(base, rows, given) for rows in (np.ones_like(unseen), unseen))
     for name, job in jobs.items():
-        if given.only and not name.startswith(tuple(given.only)) or given.skip and name.startswith(tuple(given.skip)):
+        if (given.only and not name.startswith(tuple(given.only))) or (
+            given.skip and name.startswith(tuple(given.skip))
+        ):
             continue
         kept = Path(given.output) / "scores" / f"{file_name(name)}-{given.seed}.npz"
         if not kept.exists():
