@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from aigiscan.encoders.base import CHANNEL_EMBEDDING, ChannelSpec, Encoder, EncoderOptions
-from aigiscan.encoders.device import check_precision, choose_device, torch_dtype
+from aigiscan.encoders.device import check_precision, choose_device, exact_products, torch_dtype
 from aigiscan.encoders.options import plain_options, unit_length
 from aigiscan.encoders.pixels import chw, resize_and_crop
 from aigiscan.encoders.weights import load_weights, shipped_models_dir, weights_sha256
@@ -90,7 +90,7 @@ class LiteEncoder(Encoder):
         model = self._loaded()
         x = torch.from_numpy(pixels).to(self._device)
         x = ((x.float() / 255 - MEAN) / STD).to(torch_dtype(self.precision))
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_products(self.precision):
             found = _statistics(model, x.contiguous(memory_format=torch.channels_last), self.stages)
         matrix: np.ndarray = found.cpu().numpy()
         return matrix

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_clip import save_model, tiny_config
@@ -66,6 +67,19 @@ def test_fp32_runs_without_tf32(tmp_path: Path) -> None:
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
     assert seen == [(False, False)]
+    assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("name", ["lite", "lite:native"])
+def test_lite_runs_without_tf32_too(name: str) -> None:
+    """On an H200 its numbers moved by 8e-4 before (benchmarks/check_cuda.py)."""
+    encoder = create_encoder(name, EncoderOptions(device="cpu", precision="fp32"))
+    inputs = [encoder.prepare(Image.new("RGB", (64, 64)))]
+    encoder.encode(inputs)
+    seen: list[bool] = []
+    encoder._loaded().conv_stem.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    encoder.encode(inputs)
+    assert seen == [False]
     assert torch.backends.cudnn.allow_tf32
 
 
