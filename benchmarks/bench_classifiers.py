@@ -299,7 +299,7 @@ class Judged:
         folder = Path(self.given.output) / ("" if self.rows.all() else "kept_out")
         report = EvaluationReport(folder, title)
         count = f"{int(self.rows.sum())} images, ten folds that leave out whole generators and photo sources at once."
-        write_figures(report, "Classifiers", count, self.figures, {})
+        write_figures(report, "classifiers", "Classifiers", count, self.figures, {})
         report.write()
         text = table(self.figures, self.seconds)
         (folder / "table.md").write_text(text + "\n", encoding="utf-8")
