@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS ?= test,dev,heif,dask,c2pa,captions
+EXTRAS ?= test,dev,heif,dask,pandas,c2pa,captions
 
 .PHONY: scan test lint install clean
 

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "aigiscan"
 #: the way of the data; a room imports only from those before it
 ROOMS = [
     "errors", "text", "files", "pages", "provenance", "images", "encoders", "store", "loader", "runner", "embedding",
-    "features", "search", "classifiers", "detector", "evaluation", "explain", "reports", "cli",
+    "features", "search", "classifiers", "detector", "evaluation", "explain", "reports", "api", "cli",
 ]  # fmt: skip
 
 
