@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from aigiscan import __version__
-from aigiscan.cli import config, console, detectors, stores
+from aigiscan.cli import config, console, detectors, encoders, stores
 from aigiscan.cli.calibrate import calibrate
 from aigiscan.cli.describe import Group, describe
 from aigiscan.cli.doctor import doctor
@@ -113,4 +113,5 @@ app.command("label-by-claims")(label_by_claims)
 app.command("doctor")(doctor)
 app.add_typer(stores.app, name="stores")
 app.add_typer(detectors.app, name="detectors")
+app.add_typer(encoders.app, name="encoders")
 describe(app)

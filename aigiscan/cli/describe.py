@@ -28,7 +28,7 @@ _GROUPS = {
     PROMISE: "max_fpr max_miss fdr prior calibrate_on",
     OUTPUT: "output channel captions_only top k plot as_json gallery transfer held_out audit robustness "
     "quality_matrix geometry spectra spectra_size min_images max_images draws",
-    RUNNING: "resume prune yes cache restart batch_size workers jobs device seed backend scheduler",
+    RUNNING: "resume prune yes cache restart batch_size dry_run workers jobs device seed backend scheduler",
 }
 _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split()}
 _METAVARS = {

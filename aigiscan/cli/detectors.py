@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from aigiscan.cli import console
+
+if TYPE_CHECKING:
+    from aigiscan.detector.card import Card
 
 app = typer.Typer(no_args_is_help=True, help="List, show and import detectors.")
 
 
 @app.command("list")
 def list_detectors() -> None:
-    """The detectors shipped with this installation, one per line: name, encoder, grade."""
+    """The detectors there are by name, one per line: name, encoder, grade, and what is to be downloaded for it."""
     from aigiscan.detector.card import read_card
     from aigiscan.encoders.weights import shipped_models_dir
     from aigiscan.errors import DetectorError
@@ -23,7 +27,26 @@ def list_detectors() -> None:
             card = read_card(folder)
         except DetectorError:  # weights of an encoder lie beside the detectors
             continue
-        console.out(f"{folder.name}\t{card.encoder['name']}\t{card.grade}\n")
+        console.out(f"{folder.name}\t{card.encoder['name']}\t{card.grade}\t{_to_download(card)}\n")
+
+
+def _to_download(card: Card) -> str:
+    """``here``, or head and encoder with their sizes as far as they are known."""
+    from aigiscan.detector.published import cached_at
+    from aigiscan.encoders.catalogue import entry_of
+
+    if not card.published:
+        return "here"
+    parts = []
+    if not (card.published.get("sha256") and card.published.get("url")):
+        parts.append("the head by `detectors import`")
+    elif not cached_at(card).is_file():
+        size = card.published.get("bytes")
+        parts.append(f"the head ({f'{size / 1e3:.0f} kB' if size else 'some kB'})")
+    entry = entry_of(card.encoder["name"])
+    if entry is not None and not entry.here():
+        parts.append(f"the encoder ({entry.megabytes:.0f} MB)")
+    return f"to come: {', '.join(parts)}" if parts else "here"
 
 
 @app.command("show")

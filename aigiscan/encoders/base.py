@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+    from aigiscan.encoders.hub import Remote
     from aigiscan.images.equalize import Frame
     from aigiscan.images.records import ImageRecord
 
@@ -131,6 +132,10 @@ class Encoder(ABC):
         picture (``beside``) take it from the record.
         """
         return self.prepare(image if treatment is None else treatment.apply(image))
+
+    def remote(self) -> Remote | None:
+        """Where its weights are downloaded from; None if nothing has to be."""
+        return None
 
     def noted(self, prepared: Any) -> Mapping[str, Any]:
         """Fields of the record that encoding found out, after ``encode``; ``error``: why there are no numbers."""

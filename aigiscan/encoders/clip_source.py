@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aigiscan.encoders.hub import find_on_hub, hub_file
+from aigiscan.encoders.hub import Remote, find_on_hub
 from aigiscan.encoders.notices import notice
 from aigiscan.encoders.weights import one_line
 from aigiscan.errors import EncoderError
@@ -55,20 +55,22 @@ class ClipSource:
         """The weights file; downloaded if it must be and can be. EncoderError (one line) if it cannot be had."""
         if self.file is not None:
             return self.file
+        remote = self.remote()
+        assert remote is not None
         short = self.name.removeprefix("open_clip:")
-        architecture = short.split("/")[0]
-        hub, url = self.tag.get("hf_hub", ""), self.tag.get("url", "")
-        if hub:
+        return remote.get(short, f"open_clip:{short.split('/')[0]}")
+
+    def remote(self) -> Remote | None:
+        """Where the weights of a pretrained tag come from; None for a file that is here."""
+        if self.file is not None:
+            return None
+        if hub := self.tag.get("hf_hub", ""):
             from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
             repo, file = os.path.split(hub)
-            files = (
-                [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-                if not file
-                else [str(Path(file).with_suffix(WEIGHT_SUFFIXES[0])), file]
-            )
-            return find_on_hub(short, repo, files, give=f"open_clip:{architecture}/PATH/TO/{files[0]}")
-        return hub_file(short, url, give=f"open_clip:{architecture}/PATH/TO/{os.path.basename(url)}")
+            plain = (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+            return Remote(repo, (str(Path(file).with_suffix(WEIGHT_SUFFIXES[0])), file) if file else plain)
+        return Remote(url=self.tag.get("url", ""))
 
 
 def find_source(argument: str) -> ClipSource:

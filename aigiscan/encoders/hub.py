@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from queue import Empty, Queue
@@ -18,6 +19,41 @@ from aigiscan.errors import EncoderError
 
 #: seconds to wait for a first answer; without it the hub's client retries for minutes where there is no network
 PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Where weights come from: a repository of the hub and the files that will do, best first; or a plain address."""
+
+    repo: str = ""
+    files: tuple[str, ...] = ()
+    url: str = ""
+
+    @property
+    def address(self) -> str:
+        """What a person can download."""
+        from huggingface_hub import constants
+
+        return f"{constants.ENDPOINT}/{self.repo}/resolve/main/{self.files[0]}" if self.repo else self.url
+
+    def cached(self) -> Path | None:
+        """The file, if it is on this machine; nothing is asked of the network."""
+        import huggingface_hub
+
+        if not self.repo:
+            target = _kept(self.url)
+            return target if target.is_file() else None
+        found = (huggingface_hub.try_to_load_from_cache(self.repo, file) for file in self.files)
+        return next((Path(path) for path in found if isinstance(path, str)), None)
+
+    def get(self, model: str, kind: str) -> Path:
+        """The file, downloaded if it must be and can be; EncoderError (one line) if it cannot be had.
+
+        model: for messages. kind: the name under which a file placed by hand can be used, without the file.
+        """
+        if self.repo:
+            return find_on_hub(model, self.repo, self.files, give=f"{kind}/PATH/TO/{self.files[0]}")
+        return hub_file(model, self.url, give=f"{kind}/PATH/TO/{os.path.basename(self.url)}")
 
 
 def find_on_hub(model: str, repo: str, files: Sequence[str], *, give: str) -> Path:
@@ -85,19 +121,23 @@ def hub_file(model: str, url: str, *, give: str) -> Path:
     """Weights that open_clip knows by a plain address; cached where open_clip caches them."""
     import open_clip
 
-    folder = Path.home() / ".cache" / "clip"
-    target = folder / os.path.basename(url)
+    target = _kept(url)
     problem = "" if target.is_file() else why_offline(url)
     if not problem:
         try:
             # open_clip checks the sha256 that the address carries
-            return Path(open_clip.download_pretrained_from_url(url, cache_dir=str(folder)))
+            return Path(open_clip.download_pretrained_from_url(url, cache_dir=str(target.parent)))
         except (OSError, ValueError, RuntimeError) as error:
             problem = one_line(error, 120)
     raise EncoderError(
         f"{model}: weights are neither in the cache ({target}) nor to be downloaded ({problem}); fetch {url} elsewhere "
         f"and put it there, or name the encoder {give}"
     )
+
+
+def _kept(url: str) -> Path:
+    """Where open_clip keeps what comes from a plain address."""
+    return Path.home() / ".cache" / "clip" / os.path.basename(url)
 
 
 def why_offline(address: str) -> str:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from aigiscan.encoders.clip_text import TokenTable
     from aigiscan.encoders.clip_vision import VisionTower
+    from aigiscan.encoders.hub import Remote
 
 
 #: images that go through the model together on a CPU: beyond that nothing is gained, and the activations of ViT-L/14
@@ -95,6 +96,10 @@ class OpenClipEncoder(Encoder):
     def name(self) -> str:  # type: ignore[override]
         """Canonical name: activation resolved, file as an absolute path."""
         return self.source.name
+
+    def remote(self) -> Remote | None:
+        """See :meth:`Encoder.remote`."""
+        return self.source.remote()
 
     @property
     def _is_transformer(self) -> bool:

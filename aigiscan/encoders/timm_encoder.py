@@ -22,7 +22,7 @@ from aigiscan.encoders.device import (
     in_batches,
     torch_dtype,
 )
-from aigiscan.encoders.hub import find_on_hub, hub_file
+from aigiscan.encoders.hub import Remote
 from aigiscan.encoders.options import check_depth, half_range, plain_options, unit_length
 from aigiscan.encoders.pixels import chw, limit_aspect
 from aigiscan.encoders.weights import load_weights, one_line, weights_sha256
@@ -83,7 +83,7 @@ class TimmEncoder(Encoder):
 
         config = resolve_data_config(pretrained_cfg=self._pretrained)
         if self._side:
-            if getattr(getattr(self._outline, "patch_embed", None), "strict_img_size", False):
+            if getattr(getattr(self.outline, "patch_embed", None), "strict_img_size", False):
                 raise EncoderError(
                     f"{self.name}: this model takes pictures of its own size alone; leave out @{self._side}"
                 )
@@ -91,7 +91,7 @@ class TimmEncoder(Encoder):
         return {key: list(value) if isinstance(value, tuple) else value for key, value in sorted(config.items())}
 
     @cached_property
-    def _outline(self) -> Any:
+    def outline(self) -> Any:
         """The model without values, where it can be built so."""
         import torch
 
@@ -102,13 +102,19 @@ class TimmEncoder(Encoder):
             return self._new()
 
     @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of what goes in."""
+        _, height, width = self._data["input_size"]
+        return height, width
+
+    @property
     def _width(self) -> int:
-        return int(getattr(self._outline, "head_hidden_size", self._outline.num_features))
+        return int(getattr(self.outline, "head_hidden_size", self.outline.num_features))
 
     @cached_property
     def _blocks_shape(self) -> tuple[int, int]:
         """Layers and width; EncoderError where there is no such channel."""
-        model = self._outline
+        model = self.outline
         layers, width = len(getattr(model, "blocks", ())), getattr(model, "embed_dim", 0)
         if not layers or not isinstance(width, int) or not hasattr(model, "forward_intermediates"):
             raise EncoderError(f"{self.name}: --blocks needs a transformer whose layers are all of one width")
@@ -119,7 +125,7 @@ class TimmEncoder(Encoder):
         """``token``, or "" for what the model does by itself; EncoderError if it has no class token."""
         if self.options.pooling != "token":
             return ""
-        if getattr(self._outline, "cls_token", None) is None:
+        if getattr(self.outline, "cls_token", None) is None:
             raise EncoderError(f"{self.name}: --pooling token needs a transformer with a class token")
         return "token"
 
@@ -134,14 +140,20 @@ class TimmEncoder(Encoder):
             if not self._file.is_file():
                 raise EncoderError(f"weights file {self._file} does not exist")
             return self._file
-        repo, url = self._pretrained.get("hf_hub_id"), self._pretrained.get("url")
-        if repo:
-            own = self._pretrained.get("hf_hub_filename")
-            files = [own] if own else ["model.safetensors", "pytorch_model.bin"]
-            return find_on_hub(self.architecture, repo, files, give=f"{self.name}/PATH/TO/{files[0]}")
-        if not url:
+        remote = self.remote()
+        if remote is None:
             raise EncoderError(f"{self.name}: timm knows no weights for it; give a file: {self.name}/FILE")
-        return hub_file(self.architecture, url, give=f"{self.name}/PATH/TO/{os.path.basename(url)}")
+        return remote.get(self.architecture, self.name)
+
+    def remote(self) -> Remote | None:
+        """See :meth:`Encoder.remote`."""
+        repo, url = self._pretrained.get("hf_hub_id"), self._pretrained.get("url")
+        if self._file is not None or not (repo or url):
+            return None
+        if not repo:
+            return Remote(url=str(url))
+        own = self._pretrained.get("hf_hub_filename")
+        return Remote(repo, (own,) if own else ("model.safetensors", "pytorch_model.bin"))
 
     def channels(self) -> dict[str, ChannelSpec]:
         """``embedding`` (the model's feature width,), and ``blocks`` if asked for."""

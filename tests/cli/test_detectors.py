@@ -66,3 +66,29 @@ def test_import_is_refused_before_and_after_reading(tiny: tuple, tmp_path: Path)
     call("detectors", "import", "unifd", folder / "0.png", "-o", tmp_path / "d", refused="not a file of plain tensors")
     call("detectors", "import", "unifd", head, "-o", folder, refused="is not a detector")
     assert not (tmp_path / "d").exists()
+
+
+def test_list_says_what_is_to_come_and_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("AIGISCAN_CACHE", str(tmp_path / "cache"))
+    hub = tmp_path / "hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
+
+    def state(name: str) -> str:
+        rows = [line.split("\t") for line in call("detectors", "list").stdout.splitlines()]
+        lines = {row[0]: row[3] for row in rows}
+        assert lines["builtin"] == "here"
+        return lines[name]
+
+    assert state("rine-2") == "to come: the head (1140 kB), the encoder (1710 MB)"
+    assert state("leverage-dinov3-l") == "to come: the head by `detectors import`, the encoder (1212 MB)"
+    head = tmp_path / "cache" / "published" / read_card(MODELS / "rine-2").published["sha256"]
+    head.parent.mkdir(parents=True)
+    head.touch()
+    folder = hub / "models--timm--vit_large_patch14_clip_224.openai"
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    (folder / "snapshots" / "abc" / "open_clip_model.safetensors").touch()
+    assert state("rine-2") == "here" and state("clipdet").startswith("to come: the head (5 kB), the encoder")
