@@ -27,7 +27,7 @@ _GROUPS = {
     "limit score max_steps strategy among tune",
     PROMISE: "max_fpr max_miss fdr prior calibrate_on",
     OUTPUT: "output channel captions_only top k plot as_json gallery transfer held_out audit robustness "
-    "quality_matrix geometry spectra spectra_size min_images max_images draws",
+    "quality_matrix geometry spectra spectra_size min_images max_images draws full windows",
     RUNNING: "resume prune yes cache restart batch_size dry_run workers jobs device seed backend scheduler",
 }
 _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from aigiscan.encoders.base import Encoder, EncoderOptions
+from aigiscan.encoders.base import Captures, Encoder, EncoderOptions, captures
 from aigiscan.encoders.hub import Remote
 from aigiscan.encoders.registry import create_encoder
 from aigiscan.errors import EncoderError
@@ -90,8 +90,8 @@ def facts_of(name: str) -> Facts:
     parameters = sum(p.numel() for p in model.parameters())
     says = "" if source is not None else str(getattr(encoder, "_pretrained", {}).get("license") or "")
     entry = Entry(
-        encoder.name, size[-1], licence_of(encoder.name, says), source is not None, _can(encoder, heads=True),
-        _can(encoder, blocks=True), _gflops(visual, size), parameters * 4 / 1e6,
+        encoder.name, size[-1], licence_of(encoder.name, says), source is not None, _can(encoder, captures(["heads"])),
+        _can(encoder, captures(["blocks"])), _gflops(visual, size), parameters * 4 / 1e6,
         remote.repo if remote else "",
     )  # fmt: skip
     return Facts(entry, columns, parameters, remote)
@@ -123,7 +123,7 @@ def _gflops(visual: Any, size: tuple[int, int]) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def _can(encoder: Encoder, **wanted: bool) -> bool:
+def _can(encoder: Encoder, wanted: Captures) -> bool:
     try:
         create_encoder(encoder.name, EncoderOptions(device="cpu", precision="fp32", **wanted)).channels()
     except EncoderError:
