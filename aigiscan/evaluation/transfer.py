@@ -14,6 +14,7 @@ from aigiscan.errors import FitError
 from aigiscan.evaluation import metrics
 from aigiscan.evaluation.intervals import Draws, Interval, resample
 from aigiscan.evaluation.metrics import auc_draws, share_draws
+from aigiscan.images.labels import split_by_group
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -94,30 +95,17 @@ def split_by_source(
 ) -> NDArray[np.bool_]:
     """Mask (n,) of the test side: groups stay whole, every source gives about ``test_share`` of its images.
 
-    One split for all generators, so that the same photographs lie on the same side for all (section 5). Where every
-    image has a ``split``, that one is used: ``test`` against the rest. FitError if a side lacks a class.
+    One split for all generators (:func:`~aigiscan.images.labels.split_by_group`, a label per source), so that the same
+    photographs lie on the same side for all (section 5). Where every image has a ``split``, that one is used: ``test``
+    against the rest. FitError if a side lacks a class.
     """
     given = None if splits is None else np.asarray(splits).astype(str)
     if given is not None and (given != "").all() and (given == "test").any():
         test = given == "test"
     else:
-        rng = np.random.default_rng(seed)
-        keys = np.asarray(groups).astype(str)
-        keys = np.where(keys == "", np.array([f"image {i}" for i in range(len(keys))]), keys)
-        side: dict[str, bool] = {}
-        names, counts = np.unique(np.asarray(sources).astype(str), return_counts=True)
-        for source in names[np.argsort(counts, kind="stable")]:  # small ones first: they have the least choice
-            rows = np.flatnonzero(np.asarray(sources).astype(str) == source)
-            members, sizes = np.unique(keys[rows], return_counts=True)
-            wanted = test_share * len(rows) - sum(
-                size for key, size in zip(members, sizes, strict=True) if side.get(key)
-            )
-            for i in rng.permutation(len(members)):
-                if members[i] in side:
-                    continue
-                side[members[i]] = bool(wanted >= sizes[i] / 2)
-                wanted -= sizes[i] * side[members[i]]
-        test = np.array([side[key] for key in keys], dtype=bool)
+        code = np.unique(np.asarray(sources).astype(str), return_inverse=True)[1]
+        keys = np.asarray(groups).astype(str).tolist()
+        test = split_by_group(keys, code, [1.0 - test_share, test_share], seed) == 1
     for name, mask in (("test", test), ("training", ~test)):
         if len(np.unique(labels[mask])) < 2:
             raise FitError(f"the {name} side has one class only; give more groups of both classes")

@@ -168,7 +168,8 @@ def split_by_group(
 ) -> np.ndarray:
     """Assign each image to one part, whole groups at a time → part index per image, (n,) int64.
 
-    groups: "" means a group of its own. labels: 0 or 1, balanced over the parts as well as the groups allow.
+    groups: "" means a group of its own. labels: whole numbers from 0 (a class, a generator, a source), each of them
+    spread over the parts by the fractions as well as the groups allow.
     fractions: one per part, positive, sum 1 (within 1e-6). The largest groups are placed first, each where most of
     its labels are still missing; the same seed gives the same answer.
     InputError: fractions that are none, or lengths that differ.
