@@ -9,6 +9,7 @@ import pytest
 import yaml
 from cli_calls import call
 from labelled_pictures import labelled, pictures
+from planted_clip import write_planted_clip
 
 from aigiscan.detector.detector import Detector
 
@@ -84,6 +85,25 @@ def test_stacking(fitted: Path, store: Path, tmp_path: Path) -> None:
     assert verdicts(tmp_path / "s", pictures(tmp_path / "fresh", 90, 25.0, "png")).count("ai") > 12
     call("fit", store, "-o", tmp_path / "x", "-c", "stacking", refused="aigiscan stack")
     call("stack", store, "--base", fitted / "a", "--base", fitted / "a", "-o", tmp_path / "x", refused="same name")
+
+
+def test_stacking_of_an_embedding_and_of_heads(data: Path, tmp_path: Path) -> None:
+    """Bases with different feature views: every base gets the channels that it needs, from a store and from pictures."""
+    clip, store, chosen = write_planted_clip(tmp_path / "clip"), tmp_path / "s.h5", tmp_path / "h.yaml"
+    call("embed", data, "-o", store, "-e", clip, "--heads")
+    call("select-heads", store, "--train", "gan", "--validate", "sd", "--top", 2, "-o", chosen)
+    call("fit", store, "-o", tmp_path / "whole", "--max-fpr", 0.1)
+    call("fit", store, "-o", tmp_path / "heads", "--max-fpr", 0.1, "--features", f"heads:{chosen}")
+    fresh = pictures(tmp_path / "fresh", 90, 25.0, "png")
+    for given, first, second in ((store, "heads", "whole"), (data, "whole", "heads")):
+        bases = ["--base", tmp_path / first, "--base", tmp_path / second]
+        made = tmp_path / f"{given.name}-{first}"
+        call("stack", given, *bases, "-o", made, "--max-fpr", 0.1)
+        kinds = [base["view"]["kind"] for base in card(made)["view"]["bases"]]
+        assert kinds == [{"whole": "embedding", "heads": "heads"}[name] for name in (first, second)]
+        assert verdicts(made, fresh).count("ai") > 12
+    call("embed", data, "-o", tmp_path / "without.h5", "-e", clip)
+    call("stack", tmp_path / "without.h5", *bases, "-o", tmp_path / "x", refused="heads")
 
 
 def test_own_photographs(fitted: Path, data: Path, tmp_path: Path) -> None:
