@@ -89,6 +89,7 @@ def evaluate(
     from aigiscan.detector.detector import Detector
     from aigiscan.evaluation.report import EvaluationReport
 
+    report = EvaluationReport(output, f"Evaluation of {', '.join(Path(p).name or p for p in paths)}")
     detectors = {name: Detector.load(name) for name in detector}
     if detectors and (train_on or quality_matrix or grid):
         raise InputError("--train-on, --quality-matrix and --grid fit classifiers; leave out --detector")
@@ -97,7 +98,6 @@ def evaluate(
     running = {"batch_size": batch_size, "workers": workers, "device": device}
     channels = _channels(features)
     inputs = load_inputs(paths, encoder, equalize, channels, families, running, embed=not detectors)
-    report = EvaluationReport(output, f"Evaluation of {', '.join(Path(p).name or p for p in paths)}")
     if audit:
         _audit(report, inputs[0], seed)
     if geometry:

@@ -72,7 +72,9 @@ def test_transfer_and_held_out_of_a_store(store, tmp_path):
     assert [float(r["AUC"]) for r in generators] == sorted(float(r["AUC"]) for r in generators)
     assert json.loads((out / "transfer_logistic.json").read_text())["generators"]
     page = (out / "index.html").read_text()
-    assert page.count("<img") == 6  # with the gallery, the reliability diagram and the ROC curve
+    thumbnails = page.count('src="data:image/jpeg')
+    assert thumbnails == sum(map(len, json.loads((out / "gallery_logistic.json").read_text()).values()))
+    assert page.count("<img") - thumbnails == 6  # with the gallery, the reliability diagram and the ROC curve
     assert "3 photo sources and 4 generators: too few for an interval" in page
     assert summary[0]["recall at 5 % false alarms"] and summary[0]["Cllr"] and summary[0]["minCllr"]
     assert page.count("share of generated pictures scoring higher than all but 5 %") == 1
@@ -282,6 +284,15 @@ def test_what_cannot_be_evaluated_is_one_line(store, folder, tmp_path):
     call("evaluate", store, "-o", out, "--min-images", 999, "--no-held-out", "--transfer", refused="min-images")
     call("evaluate", store, "-o", out, "-c", "zero-shot", refused="text")
     call("evaluate", store, "-o", out, "-d", tmp_path / "no-such", refused="no detector")
+
+
+def test_where_nothing_can_be_written_is_said_before_anything_is_read(tmp_path):
+    """The inputs are not there either: the refusal is of the folder for the report."""
+    taken = tmp_path / "report"
+    taken.write_text("mine")
+    for out in (taken, taken / "below"):
+        call("evaluate", tmp_path / "no-data", "-o", out, "-d", tmp_path / "no-detector", refused=f"cannot write {out}")
+    assert taken.read_text() == "mine"
 
 
 def test_plain_real_and_fake_folders_can_be_evaluated(tmp_path):
