@@ -88,7 +88,7 @@ def test_stacking(fitted: Path, store: Path, tmp_path: Path) -> None:
 
 
 def test_stacking_of_an_embedding_and_of_heads(data: Path, tmp_path: Path) -> None:
-    """Bases with different feature views: every base gets the channels that it needs, from a store and from pictures."""
+    """Bases with different views: each gets the channels that it needs, from a store and from pictures."""
     clip, store, chosen = write_planted_clip(tmp_path / "clip"), tmp_path / "s.h5", tmp_path / "h.yaml"
     call("embed", data, "-o", store, "-e", clip, "--heads")
     call("select-heads", store, "--train", "gan", "--validate", "sd", "--top", 2, "-o", chosen)
