@@ -96,6 +96,14 @@ def test_readme_figures_are_those_of_the_card() -> None:
     assert f"fitted on {card['training']['images']:,} development pictures" in text
 
 
+def test_pictures_of_the_tour_are_small_and_shown() -> None:
+    text = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"\]\((tour/[^)]+)\)", text))
+    made = {f"tour/{path.name}": path.stat().st_size for path in (ROOT / "docs" / "tour").iterdir()}
+    assert shown == set(made) and 0 < len(made) <= 3
+    assert max(made.values()) < 150_000
+
+
 def test_example_program_runs() -> None:
     done = subprocess.run([sys.executable, ROOT / "examples" / "scan.py"], capture_output=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr.decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ from aigiscan.images.ahead import in_order
 from aigiscan.images.beside import complete
 from aigiscan.images.decode import DecodedImage, decode
 from aigiscan.images.equalize import Frame
-from aigiscan.images.records import ImageRecord
+from aigiscan.images.records import FileFacts, ImageRecord
+from aigiscan.runner import Encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,19 +61,20 @@ class _Look:
 class Explainer:
     """Explains images by one detector; make it once, the model is loaded once.
 
-    encoder: the detector's, in float32 (``detector.make_encoder(precision="fp32")``): in half precision the parts would
-    not sum to the score. phrases: for the words of the top heads, None for none. store: known images for the
-    neighbours, as many of each class as ``neighbours``. windows: where the score cannot be taken apart by place, that
-    many windows a side are scored, 0 for none. Raises DetectorError if the store was made with another encoder or
-    equalisation.
+        encoder: the detector's, in float32 (``detector.make_encoder(precision="fp32")``): in half precision the parts would
+        not sum to the score. phrases: for the words of the top heads, None for none. store: known images for the
+        neighbours, as many of each class as ``neighbours``. windows: where the score cannot be taken apart by place, that
+        many windows a side are scored, 0 for none. Raises DetectorError if the store was made with another encoder or
+        equalisation.
 
-    >>> from aigiscan.detector.detector import Detector
-    >>> from aigiscan.images.records import ImageRecord
-    >>> detector = Detector.load("builtin")
-    >>> explainer = Explainer(detector, load_for_explaining(detector, device="cpu"))
-    >>> (why,) = explainer.explain_all([ImageRecord("examples/photos/rocket.jpg")])
-    >>> sorted(why.parts), bool(abs(why.sum_of_parts - why.logit) < 1e-4), why.windows.scores.shape
-    (['intercept', 'lite', 'lite:native', 'spam'], True, (3, 3))
+        >>> from aigiscan.detector.detector import Detector
+        >>> from aigiscan.images.records import FileFacts, ImageRecord
+    from aigiscan.runner import Encoded
+        >>> detector = Detector.load("builtin")
+        >>> explainer = Explainer(detector, load_for_explaining(detector, device="cpu"))
+        >>> (why,) = explainer.explain_all([ImageRecord("examples/photos/rocket.jpg")])
+        >>> sorted(why.parts), bool(abs(why.sum_of_parts - why.logit) < 1e-4), why.windows.scores.shape
+        (['intercept', 'lite', 'lite:native', 'spam'], True, (3, 3))
     """
 
     def __init__(
@@ -154,12 +157,17 @@ class Explainer:
             missing["neighbours"] = "no store of known images was given (--neighbours STORE)"
         else:
             (neighbours,) = self._index.nearest(look.features, self._neighbours, exclude=[sha256])
-        one = np.array([logit])
+        # the verdict of a scan, which knows small and smooth pictures
+        width, height = size or image.size
+        facts = FileFacts(width=width, height=height, sha256=sha256)
+        (judged,) = self.detector.judge_batch([Encoded(record, facts, {n: v[0] for n, v in look.channels.items()})])
+        if judged.error:
+            missing["verdict"] = judged.error
         return Explanation(
             path=record.path,
             logit=logit,
-            p_ai=float(self.detector.calibration.p_ai(one)[0]),
-            verdict=str(self.detector.calibration.verdict(one)[0]),
+            p_ai=math.nan if judged.p_ai is None else judged.p_ai,
+            verdict=judged.verdict,
             parts=parts,
             heads=heads,
             patches=patches,

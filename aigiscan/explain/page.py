@@ -42,7 +42,7 @@ class ExplanationPage:
         shown = list(zip(self.explanations, files or [""] * len(self.explanations), strict=True))
         shown.sort(key=lambda pair: math.inf if pair[0].error else -pair[0].logit)
         readable = [e for e, _ in shown if not e.error]
-        missing = Counter(item for e in readable for item in e.missing.items())
+        missing = Counter(item for e in readable for item in e.missing.items() if item[0] != "verdict")
         shared = {item for item, count in missing.items() if count == len(readable) > 1}
         calibration = self.detector.calibration
         return render(
@@ -79,6 +79,7 @@ class ExplanationPage:
             **made,
             "verdict": e.verdict,
             "error": "",
+            "doubt": e.missing.get("verdict", ""),
             "score": e.logit,
             "p_ai": None if math.isnan(e.p_ai) else e.p_ai,
             "picture": data_uri(Thumbnails(_SIDE).encode(Image.fromarray(e.picture)), "jpeg"),
@@ -101,7 +102,7 @@ class ExplanationPage:
                 if h.phrases
             ],
             "neighbours": self._neighbours(e),
-            "missing": [item for item in sorted(e.missing.items()) if item not in shared],
+            "missing": [item for item in sorted(e.missing.items()) if item not in shared and item[0] != "verdict"],
         }
 
     def _neighbours(self, e: Explanation) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from in_browser import in_a_browser, opened, quiet
 from PIL import Image
 from planted_clip import FP32, coloured, make_detector, write_planted_clip
 
+from aigiscan import api
 from aigiscan.encoders import EncoderOptions, create_encoder
 from aigiscan.explain.images import Explainer
+from aigiscan.explain.page import ExplanationPage
 from aigiscan.explain.windows import score_windows, window_boxes
 
 EVIL = "<img src=x onerror=document.title='hacked'>.png"
@@ -56,6 +59,16 @@ def test_what_has_no_windows_says_so(by_colour: Any) -> None:
     assert small.picture is not None and small.picture.shape == (300, 127, 3)
     off = Explainer(by_colour, encoder, windows=0).explain(halves())
     assert off.windows is None and "--windows 0" in off.missing["windows"]
+
+
+def test_the_verdict_is_that_of_a_scan(by_colour: Any, tmp_path: Path) -> None:
+    detector = replace(by_colour, card=replace(by_colour.card, least_side=170))
+    halves().save(tmp_path / "halves.png")
+    (scanned,) = detector.scan(tmp_path)
+    (why,) = api.explain(detector, tmp_path, device="cpu")
+    assert (why.verdict, why.missing["verdict"]) == (scanned.verdict, scanned.error)
+    assert "under 170" in scanned.error
+    assert "Uncertain whatever its score" in ExplanationPage([why], detector).html()
 
 
 @pytest.fixture
