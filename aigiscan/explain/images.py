@@ -61,20 +61,19 @@ class _Look:
 class Explainer:
     """Explains images by one detector; make it once, the model is loaded once.
 
-        encoder: the detector's, in float32 (``detector.make_encoder(precision="fp32")``): in half precision the parts would
-        not sum to the score. phrases: for the words of the top heads, None for none. store: known images for the
-        neighbours, as many of each class as ``neighbours``. windows: where the score cannot be taken apart by place, that
-        many windows a side are scored, 0 for none. Raises DetectorError if the store was made with another encoder or
-        equalisation.
+    encoder: the detector's, in float32 (``detector.make_encoder(precision="fp32")``): in half precision the parts would
+    not sum to the score. phrases: for the words of the top heads, None for none. store: known images for the
+    neighbours, as many of each class as ``neighbours``. windows: where the score cannot be taken apart by place, that
+    many windows a side are scored, 0 for none. Raises DetectorError if the store was made with another encoder or
+    equalisation.
 
-        >>> from aigiscan.detector.detector import Detector
-        >>> from aigiscan.images.records import FileFacts, ImageRecord
-    from aigiscan.runner import Encoded
-        >>> detector = Detector.load("builtin")
-        >>> explainer = Explainer(detector, load_for_explaining(detector, device="cpu"))
-        >>> (why,) = explainer.explain_all([ImageRecord("examples/photos/rocket.jpg")])
-        >>> sorted(why.parts), bool(abs(why.sum_of_parts - why.logit) < 1e-4), why.windows.scores.shape
-        (['intercept', 'lite', 'lite:native', 'spam'], True, (3, 3))
+    >>> from aigiscan.detector.detector import Detector
+    >>> from aigiscan.images.records import ImageRecord
+    >>> detector = Detector.load("builtin")
+    >>> explainer = Explainer(detector, load_for_explaining(detector, device="cpu"))
+    >>> (why,) = explainer.explain_all([ImageRecord("examples/photos/rocket.jpg")])
+    >>> sorted(why.parts), bool(abs(why.sum_of_parts - why.logit) < 1e-4), why.windows.scores.shape
+    (['intercept', 'lite', 'lite:native', 'spam'], True, (3, 3))
     """
 
     def __init__(
