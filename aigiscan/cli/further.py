@@ -90,11 +90,11 @@ def stack(
     device: options.Device = "auto",
     seed: options.Seed = 0,
 ) -> None:
-    """Fit a meta-classifier on the probabilities of several detectors of one encoder and equalisation."""
+    """Fit a meta-classifier on the probabilities of several detectors, whatever encoders they have."""
     from aigiscan.classifiers.trial import checked_classifier
     from aigiscan.cli.fitting import all_stores, finish, picture_tables, store_tables
     from aigiscan.cli.tables import parse_params
-    from aigiscan.detector.bases import stacked_view
+    from aigiscan.detector.bases import share_features, stacked_apart, stacked_view
     from aigiscan.detector.detector import Detector, check_target
     from aigiscan.detector.fit import FitSettings, check_rates
     from aigiscan.detector.fit import fit as fit_detector
@@ -106,15 +106,20 @@ def stack(
     bases = [Detector.load(path) for path in base]
     if len({b.card.name for b in bases}) < len(bases):
         raise InputError("two bases have the same name; give them others with --name")
-    view = stacked_view(bases, bases[0].card.encoder, bases[0].card.equalization)
     running = {"batch_size": batch_size, "workers": workers, "device": device}
     if all_stores(data):
+        view = stacked_view(bases, bases[0].card.encoder, bases[0].card.equalization)
         tables = store_tables(data, [], view.channels, bases[0])
+        view = stacked_view(bases, tables[0].encoder, tables[0].equalization)
+    elif not share_features(bases):
+        encoder, view = stacked_apart(bases, device)
+        tables = picture_tables(data[0], [], encoder, running)
     else:
+        view = stacked_view(bases, bases[0].card.encoder, bases[0].card.equalization)
         widest = max(bases, key=lambda b: "heads" in b.view.channels)  # its encoder gives what all of them need
         spec = [bases[0].card.equalization] if bases[0].card.equalization else []
         tables = picture_tables(data[0], spec, widest.make_encoder(device=device), running)
-    view = stacked_view(bases, tables[0].encoder, tables[0].equalization)
+        view = stacked_view(bases, tables[0].encoder, tables[0].equalization)
     settings = FitSettings(
         classifier="stacking", params=params, weighting=weighting, max_fpr=max_fpr, max_miss=max_miss, folds=folds,
         seed=seed, name=name or output.name,

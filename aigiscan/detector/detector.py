@@ -148,11 +148,10 @@ class Detector:
         precision: None takes the one it was fitted with, which makes scores comparable; with another one scores move
         (bfloat16 against float32 by about 0.1 % of an embedding's length) and the caller takes that on himself.
         """
-        from aigiscan.encoders import encoder_from_fingerprint
-        from aigiscan.encoders.base import captures
+        from aigiscan.encoders.fingerprint import encoder_for
 
         saved = _with_precision(self.card.encoder["fingerprint"], precision)
-        encoder = encoder_from_fingerprint(saved, device=device, depth=self.view.depth, **captures(self.view.channels))
+        encoder = encoder_for(saved, self.view.channels, device=device, depth=self.view.depth)
         self.check_fingerprint(encoder.fingerprint(), f"encoder {encoder.name}", any_precision=precision is not None)
         return encoder
 

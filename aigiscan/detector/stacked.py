@@ -23,7 +23,9 @@ from aigiscan.features.base import FeatureView
 @dataclass(frozen=True)
 class Base:
     """What a stack keeps of one detector. kind: its classifier's registered name. sources: the generators and photo
-    sources it was fitted on; seen: its pictures, not saved (the stack's own record has them)."""
+    sources it was fitted on; seen: its pictures, not saved (the stack's own record has them). part: which of encoders
+    kept apart (:class:`aigiscan.encoders.apart.ApartEncoder`) it takes its channels from; None where all bases share
+    one."""
 
     name: str
     view: FeatureView
@@ -31,10 +33,20 @@ class Base:
     classifier: Any
     sources: tuple[str, ...] = ()
     seen: SeenPictures = field(default_factory=SeenPictures)
+    part: int | None = None
+
+    @property
+    def channels(self) -> dict[str, str]:
+        """Channel of its view → channel of the stack."""
+        return {name: name if self.part is None else f"{self.part}.{name}" for name in self.view.channels}
+
+    def features(self, channels: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Its view (n, columns) of the stack's channels."""
+        return self.view.transform({own: channels[name] for own, name in self.channels.items()})
 
     def probabilities(self, channels: Mapping[str, np.ndarray]) -> np.ndarray:
         """Uncalibrated probability of fake (n,), in [0, 1]."""
-        return np.asarray(self.classifier.predict_proba(self.view.transform(channels))[:, 1], dtype=np.float64)
+        return np.asarray(self.classifier.predict_proba(self.features(channels))[:, 1], dtype=np.float64)
 
     def knows(self, table: FitTable) -> np.ndarray:
         """Mask (n,) of the rows whose picture, generator or photo source fitted it."""
@@ -53,7 +65,7 @@ class StackedView(FeatureView):
 
     def __init__(self, bases: Sequence[Base]) -> None:
         self.bases = tuple(bases)
-        self.channels = tuple(sorted({channel for base in bases for channel in base.view.channels}))
+        self.channels = tuple(sorted({channel for base in bases for channel in base.channels.values()}))
         self.search_generators = tuple(sorted({g for base in bases for g in base.view.search_generators}))
 
     def columns(self, encoder_columns: Sequence[str]) -> list[str]:  # noqa: D102
@@ -69,6 +81,7 @@ class StackedView(FeatureView):
                 "view": base.view.params(),
                 "classifier": classifier_entry(base.kind, base.classifier),
                 "sources": list(base.sources),
+                **({} if base.part is None else {"part": base.part}),
             }
             for base in self.bases
         ]
@@ -92,7 +105,9 @@ class StackedView(FeatureView):
         for i, saved in enumerate(params["bases"]):
             classifier = classifier_from_saved(saved["classifier"], part(f"{i}.classifier."))
             view = view_from_saved(saved["view"], part(f"{i}.view."))
-            bases.append(Base(saved["name"], view, saved["classifier"]["name"], classifier, tuple(saved["sources"])))
+            sources = tuple(saved["sources"])
+            kind = saved["classifier"]["name"]
+            bases.append(Base(saved["name"], view, kind, classifier, sources, part=saved.get("part")))
         return cls(bases)
 
     @property
@@ -134,7 +149,7 @@ def _fitted_again(base: Base, part: FitTable) -> Any:
     target = np.where(part.label == 1, part.names, "real") if base.classifier.multiclass else part.label
     return fit_classifier(
         make_classifier(base.kind, **copy.deepcopy(base.classifier.get_params())),
-        base.view.transform(part.channels),
+        base.features(part.channels),
         target,
         sample_weight=sample_weights(part.label, part.sources, "source"),
         groups=part.groups,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from aigiscan.encoders.base import Encoder, EncoderOptions
+from aigiscan.encoders.base import Encoder, EncoderOptions, captures
 
 #: what the keys of a fingerprint mean to a person; keys not listed are shown as they are
 _WORDS = {"name": "encoder", "weights": "weights (sha256)", "parts": "parts"}
@@ -88,6 +88,8 @@ def encoder_from_fingerprint(
     from aigiscan.encoders.concat import ConcatEncoder
     from aigiscan.encoders.registry import create_encoder, encoder_class
 
+    if fingerprint.get("apart"):
+        return encoder_for(fingerprint, (), device=device)
     if COMPANIONS.keys() & fingerprint.keys():
         from aigiscan.encoders.companions import from_fingerprint
 
@@ -109,6 +111,21 @@ def encoder_from_fingerprint(
     chosen = {key: fingerprint[key] for key in _OPTION_KEYS if fingerprint.get(key)}
     options = EncoderOptions(device=device, heads=heads, blocks=blocks, depth=depth, **chosen)
     return create_encoder(fingerprint["name"], options)
+
+
+def encoder_for(
+    fingerprint: Mapping[str, Any], channels: Collection[str], *, device: str = "auto", depth: int = 0
+) -> Encoder:
+    """As :func:`encoder_from_fingerprint`, with what brings these channels, of encoders kept apart too."""
+    from aigiscan.encoders.apart import ApartEncoder
+
+    if not fingerprint.get("apart"):
+        return encoder_from_fingerprint(fingerprint, device=device, depth=depth, **captures(channels))
+    parts = []
+    for i, part in enumerate(fingerprint["parts"]):
+        own = [name.removeprefix(f"{i}.") for name in channels if name.startswith(f"{i}.")]
+        parts.append(encoder_for(part, own, device=device))
+    return ApartEncoder(parts, [str(part.get("equalization") or "") for part in fingerprint["parts"]])
 
 
 def _first(able: list[bool], wanted: bool) -> list[bool]:

@@ -14,6 +14,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "encoders"))
 from cli_calls import call
+from labelled_pictures import labelled
 from tiny_clip import pictures, save_model, tiny_config
 
 from aigiscan.detector.card import read_card
@@ -92,3 +93,16 @@ def test_list_says_what_is_to_come_and_what_is_here(tmp_path: Path, monkeypatch:
     (folder / "refs" / "main").write_text("abc")
     (folder / "snapshots" / "abc" / "open_clip_model.safetensors").touch()
     assert state("rine-2") == "here" and state("clipdet").startswith("to come: the head (5 kB), the encoder")
+
+
+def test_an_imported_head_is_a_base_beside_a_detector_on_another_encoder(tiny: tuple, tmp_path: Path) -> None:
+    encoder, folder, head = tiny
+    call("detectors", "import", "unifd", head, "-o", tmp_path / "clip", "--encoder", encoder)
+    data = labelled(tmp_path / "data")
+    call("fit", data, "-o", tmp_path / "rgb", "-e", "color:rgb", "--max-fpr", 0.1)
+    bases = ("--base", tmp_path / "clip", "--base", tmp_path / "rgb")
+    call("fit", data, "-c", "stacking", *bases, "-o", tmp_path / "s", "--max-fpr", 0.1)
+    parts = read_card(tmp_path / "s").encoder["fingerprint"]["parts"]
+    assert [part["equalization"] for part in parts] == ["crop:224", ""] and len(parts[0]["weights"]) == 64
+    call("scan", folder, "--detector", tmp_path / "s", "-o", tmp_path / "r.csv")
+    assert (tmp_path / "r.csv").read_text().count("\n") == 4
