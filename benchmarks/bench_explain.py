@@ -8,6 +8,8 @@ in turn, so that a busy moment hits all alike; the figures are medians over roun
 1. tokens per second with the context trimmed to three v. the full 77 (want >= 10), each on a sample large enough to
    fill the machine; with --whole the whole vocabulary once, and again from the cache
 2. one image with heads, MLPs, biases and patches v. a plain forward of the same float32 model (want <= 2)
+3. with --pages alone: pictures per second of `explain -o`, page, JSON and PNG included, start of the process not, for
+   detectors on small encoders fitted on the example pictures (want >= 20); seconds of one core beside it
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -39,7 +42,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="fp32", help="of the text tower; images are taken apart in float32")
     parser.add_argument("--whole", action="store_true", help="also the whole vocabulary, and again from the cache")
+    parser.add_argument("--pages", action="store_true", help="measure 3. and nothing else")
     args = parser.parse_args()
+    if args.pages:
+        print(json.dumps(pages(args.rounds), indent=2))
+        return
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AIGISCAN_CACHE"] = str(Path(folder) / "cache")
         name = random_weights(Path(folder) / "model")
@@ -48,6 +55,46 @@ def main() -> None:
         if args.whole:
             figures |= whole_vocabulary(encoder)
     print(json.dumps(figures, indent=2))
+
+
+def pages(count: int) -> dict[str, float]:
+    from aigiscan import Detector, api
+    from aigiscan.explain.images import Explainer, load_for_explaining
+    from aigiscan.explain.write import write_explanations
+    from aigiscan.images.find import find_images
+
+    photos = Path(__file__).parents[1] / "examples" / "photos"
+    records = find_images([photos])
+    figures = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path in photos.iterdir():
+            side = (
+                folder
+                / "labelled"
+                / ("fake" if "_" in path.stem and path.stem[:5] not in ("depar", "grace") else "real")
+            )
+            side.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, side)
+        cases = [(encoder, windows) for encoder in ("color:rgb", "spam", "mini") for windows in (0, 3)]
+        for encoder, windows in [*cases, ("builtin", 0), ("builtin", 3)]:
+            if encoder == "builtin":
+                detector = Detector.load("builtin")
+            else:
+                store = api.embed(folder / "labelled", folder / f"{encoder[:4]}.h5", encoder=encoder, device="cpu")
+                detector = api.fit_store(store)
+            explainer = Explainer(detector, load_for_explaining(detector, device="cpu"), windows=windows)
+            list(explainer.explain_all(records[:1]))
+            wall, cores = [], []
+            for _ in range(count):
+                start, busy = time.perf_counter(), time.process_time()
+                write_explanations(folder / "out", list(explainer.explain_all(records)), detector)
+                wall.append(time.perf_counter() - start)
+                cores.append(time.process_time() - busy)
+            label = f"{encoder}, --windows {windows}"
+            figures[f"3. pictures/s, {label}"] = len(records) / statistics.median(wall)
+            figures[f"   core seconds per picture, {label}"] = statistics.median(cores) / len(records)
+    return figures
 
 
 def text(encoder: Any, args: argparse.Namespace) -> dict[str, float]:
