@@ -82,19 +82,20 @@ def write_store(
     split: list[str] | None = None,
     group: list[str] | None = None,
     fingerprint: dict | None = None,
+    first: int = 0,
 ) -> Path:
-    """A store of rows 000000, 000001, … with these channels (n, …)."""
+    """A store of rows 000000, 000001, … (from ``first`` on) with these channels (n, …)."""
     n = len(label)
     rows = [
         Encoded(
             ImageRecord(
-                f"/images/{i:06d}.png",
+                f"/images/{first + i:06d}.png",
                 label=None if label[i] < 0 else label[i],
                 generator=generator[i],
                 split=split[i] if split else "",
                 group=group[i] if group else "",
             ),
-            FileFacts(width=8, height=8, format="PNG", bytes=1, sha256=f"{i:064x}", mtime_ns=1),
+            FileFacts(width=8, height=8, format="PNG", bytes=1, sha256=f"{first + i:064x}", mtime_ns=1),
             {name: values[i] for name, values in channels.items()},
         )
         for i in range(n)

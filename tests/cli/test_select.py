@@ -107,7 +107,7 @@ def test_a_detector_uses_the_selection_and_remembers_the_pair(store, tmp_path):
     assert (view["kind"], view["search_generators"]) == ("components", ["a", "b"])
 
 
-def fit_and_evaluate(store: Path, features: str, folder: Path, *options: object) -> None:
+def fit_and_evaluate(store: Path, fresh: Path, features: str, folder: Path, *options: object) -> None:
     """A detector on features that a and b chose remembers both; the evaluation measures c and d alone, and says so."""
     detector, out = folder / "detector", folder / "evaluated"
     chosen = ("--features", features, "--folds", 2)
@@ -121,11 +121,13 @@ def fit_and_evaluate(store: Path, features: str, folder: Path, *options: object)
     cells = out / "transfer_logistic_cells.csv"
     assert set(zip(column(cells, "train"), column(cells, "test"), strict=True)) >= {("c", "d"), ("d", "c")}
     assert set(column(cells, "train")) == {"c", "d"} == set(column(cells, "test"))
-    # On pictures that took no part the detector is measured with the pair marked as seen.
-    call("evaluate", store, "--detector", detector, "--draws", 10, "--gallery", 0, "-o", folder / "judged")
+    # The detector is not measured on pictures that it has seen, and on others without the pair that chose its features.
+    judge = ("--detector", detector, "--draws", 10, "--gallery", 0, "-o", folder / "judged")
+    call("evaluate", store, *judge, refused="has seen all")
+    call("evaluate", fresh, *judge)
     (figures,) = (folder / "judged").glob("detectors_generators_*.csv")
-    seen = dict(zip(column(figures, "generator"), column(figures, "in training"), strict=True))
-    assert (seen["a"], seen["b"]) == ("yes", "yes")
+    assert set(column(figures, "generator")) == {"c", "d"}
+    assert "a, b" in (folder / "judged" / "index.html").read_text()
 
 
 def column(path: Path, name: str) -> list[str]:
@@ -134,22 +136,27 @@ def column(path: Path, name: str) -> list[str]:
 
 
 def test_from_components_to_an_evaluation_without_their_pair(tmp_path):
-    X, label, generator = planted_pair(2, n=80)
-    generator = [("c", "d")[i % 2] if g and i % 4 > 1 else g for i, g in enumerate(generator)]
-    store = write_store(tmp_path / "s.h5", {"embedding": X}, label, generator)
+    stores = []
+    for seed, name in ((2, "s.h5"), (3, "fresh.h5")):
+        X, label, generator = planted_pair(seed, n=80)
+        generator = [("c", "d")[i % 2] if g and i % 4 > 1 else g for i, g in enumerate(generator)]
+        stores.append(write_store(tmp_path / name, {"embedding": X}, label, generator, first=1000 * seed))
+    store, fresh = stores
     chosen = tmp_path / "s.yaml"
     call("select-features", store, "--pair", "a", "b", "-j", 1, "-o", chosen)
-    fit_and_evaluate(store, f"components:{chosen}", tmp_path)
+    fit_and_evaluate(store, fresh, f"components:{chosen}", tmp_path)
 
 
 def test_from_heads_to_an_evaluation_without_their_generators(tmp_path):
-    store = planted_head_store(tmp_path, ["", "", "a", "b", "c", "d"], 72)
+    generators = ["", "", "a", "b", "c", "d"]
+    store = planted_head_store(tmp_path, generators, 72)
+    fresh = planted_head_store(tmp_path, generators, 72, "fresh.h5", first=1000)
     chosen = tmp_path / "h.yaml"
     call("select-heads", store, "--train", "a", "--validate", "b", "--top", 2, "-o", chosen)
-    fit_and_evaluate(store, f"heads:{chosen}", tmp_path)
+    fit_and_evaluate(store, fresh, f"heads:{chosen}", tmp_path)
 
 
-def planted_head_store(folder: Path, generators: list[str], n: int) -> Path:
+def planted_head_store(folder: Path, generators: list[str], n: int, name: str = "s.h5", first: int = 0) -> Path:
     """Pictures of these generators in turn; fakes are red, which one head sees, photographs green."""
     encoder = create_encoder(write_planted_clip(folder / "clip"), EncoderOptions(heads=True, **FP32))
     rng = np.random.default_rng(0)
@@ -157,7 +164,7 @@ def planted_head_store(folder: Path, generators: list[str], n: int) -> Path:
     images = [coloured(rng, "red" if g else "green") for g in generator]
     channels = encoder.encode([encoder.prepare(image) for image in images])
     label = [int(bool(g)) for g in generator]
-    return write_store(folder / "s.h5", channels, label, generator, fingerprint=encoder.fingerprint())
+    return write_store(folder / name, channels, label, generator, fingerprint=encoder.fingerprint(), first=first)
 
 
 class Terminal(io.StringIO):
