@@ -115,6 +115,28 @@ class Encoder(ABC):
         ``projection``, ``normalize``. Two encoders with equal fingerprints give the same numbers.
         """
 
+    def _described(
+        self,
+        *,
+        weights: str = "",
+        preprocessing: Mapping[str, Any] | None = None,
+        precision: str = "",
+        pooling: str = "",
+        projection: str = "",
+        **more: Any,
+    ) -> dict[str, Any]:
+        """A :meth:`fingerprint` with all its keys, ``more`` behind them; what does not apply stays empty."""
+        return {
+            "name": self.name,
+            "weights": weights,
+            "preprocessing": dict(preprocessing or {}),
+            "precision": precision,
+            "pooling": pooling,
+            "projection": projection,
+            "normalize": self.options.normalize,
+            **more,
+        }
+
     @abstractmethod
     def prepare(self, image: Image) -> Any:
         """RGB image (upright, any size ≥ 1×1) → the input of one image."""

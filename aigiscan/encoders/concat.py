@@ -44,16 +44,7 @@ class ConcatEncoder(Encoder):
 
     def fingerprint(self) -> dict[str, Any]:
         """The fingerprints of the parts under ``parts``; the keys of the whole are empty where parts differ."""
-        return {
-            "name": self.name,
-            "weights": "",
-            "preprocessing": {},
-            "precision": "",
-            "pooling": "",
-            "projection": "",
-            "normalize": self.options.normalize,
-            "parts": [part.fingerprint() for part in self.parts],
-        }
+        return self._described(parts=[part.fingerprint() for part in self.parts])
 
     def prepare(self, image: Image) -> tuple[Any, ...]:
         """One input per part."""

@@ -65,15 +65,11 @@ class LiteEncoder(Encoder):
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Encoder.fingerprint`."""
-        return {
-            "name": self.name,
-            "weights": weights_sha256(_weights_file()),
-            "preprocessing": {**self.preprocessing, "mean": [MEAN] * 3, "std": [STD] * 3},
-            "precision": self.precision,
-            "pooling": "",
-            "projection": "",
-            "normalize": self.options.normalize,
-        }
+        return self._described(
+            weights=weights_sha256(_weights_file()),
+            preprocessing={**self.preprocessing, "mean": [MEAN] * 3, "std": [STD] * 3},
+            precision=self.precision,
+        )
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """uint8 (3, 224, 224)."""

@@ -152,16 +152,14 @@ class OpenClipEncoder(Encoder):
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Encoder.fingerprint`; also ``config``, a digest of the architecture."""
-        return {
-            "name": self.name,
-            "weights": weights_sha256(self.source.weights()),
-            "config": self.source.config_digest(),
-            "preprocessing": dict(self.source.preprocess),
-            "precision": self.precision,
-            "pooling": self.options.pooling,
-            "projection": self.options.projection,
-            "normalize": self.options.normalize,
-        }
+        return self._described(
+            weights=weights_sha256(self.source.weights()),
+            preprocessing=self.source.preprocess,
+            precision=self.precision,
+            pooling=self.options.pooling,
+            projection=self.options.projection,
+            config=self.source.config_digest(),
+        )
 
     # Pixels in
 

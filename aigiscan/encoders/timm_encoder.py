@@ -164,15 +164,12 @@ class TimmEncoder(Encoder):
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Encoder.fingerprint`."""
-        return {
-            "name": self.name,
-            "weights": weights_sha256(self.weights()),
-            "preprocessing": dict(self._data),
-            "precision": self.precision,
-            "pooling": self._pooling,
-            "projection": "",
-            "normalize": self.options.normalize,
-        }
+        return self._described(
+            weights=weights_sha256(self.weights()),
+            preprocessing=self._data,
+            precision=self.precision,
+            pooling=self._pooling,
+        )
 
     @cached_property
     def _steps(self) -> list[Callable[[Image], Image]]:

@@ -34,15 +34,7 @@ class VectorEncoder(Encoder):
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Encoder.fingerprint`."""
-        return {
-            "name": self.name,
-            "weights": "",
-            "preprocessing": self.settings(),
-            "precision": "",
-            "pooling": "",
-            "projection": "",
-            "normalize": self.options.normalize,
-        }
+        return self._described(preprocessing=self.settings())
 
     def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
         """Stack the vectors."""
