@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aigiscan.cli import console
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
+    from aigiscan.cli.scan_source import Source
     from aigiscan.detector.verdict import Verdict
     from aigiscan.reports.files import Arrangement
     from aigiscan.reports.sinks import Sink
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 _SHOWN_FAILURES = 10
 #: rows of the table on a terminal; the report has all
 _SHOWN_ROWS = 500
-
-
-class Source(Protocol):
-    """What is scanned, as far as a report that goes on has to know. stores: rows that need no encoder."""
-
-    stores: list[str]
-    total: int
-
-    def skip(self, done: Counter[str], form: ReportFormat, sizes: Iterator[int] | None) -> None:
-        """Leave out what a report already holds; go on with batches of those sizes."""
 
 
 class Outputs:
