@@ -239,7 +239,7 @@ def embed_slice(task: SliceTask) -> None:
     if target.exists():
         return
     fingerprint = json.loads(task.fingerprint)
-    encoder = _encoder(task.fingerprint, task.device, task.captured)
+    encoder = _encoder(task.fingerprint, task.device, json.dumps(task.captured))
     here = store_fingerprint(encoder, task.settings.equalization)
     different = compare_fingerprints(fingerprint, here)
     if different:
@@ -255,6 +255,6 @@ def embed_slice(task: SliceTask) -> None:
 
 
 @lru_cache(maxsize=1)
-def _encoder(fingerprint: str, device: str, captured: Captures) -> Encoder:
+def _encoder(fingerprint: str, device: str, captured: str) -> Encoder:
     # kept between the slices of a worker: weights are read once
-    return encoder_from_fingerprint(json.loads(fingerprint), device=device, **captured)
+    return encoder_from_fingerprint(json.loads(fingerprint), device=device, **json.loads(captured))

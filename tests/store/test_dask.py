@@ -15,6 +15,7 @@ from store_helpers import HEADS, digest, records_of
 
 from aigiscan.embedding import EmbedSettings, SliceTask, embed, embed_slice, embed_with_dask
 from aigiscan.encoders import create_encoder
+from aigiscan.encoders.base import captures
 from aigiscan.errors import EncoderError, InputError
 from aigiscan.runner import run
 from aigiscan.store import EmbeddingStore
@@ -22,6 +23,7 @@ from aigiscan.store.buffer import write_part
 from aigiscan.store.part import Part
 
 SETTINGS = EmbedSettings(batch_size=1, workers=0)  # 16 images per slice
+NOTHING = captures(["embedding"])
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def test_a_slice_that_is_there_is_not_done_again(tmp_path, make_images):
     target = tmp_path / "part-00000001.h5"
     write_part(target, fingerprint, encoder.channels(), ((row.record.path, row) for row in run(records, encoder)))
     before = target.stat().st_mtime_ns
-    task = SliceTask(tuple(records), "", str(target), "no fingerprint at all", False, "cpu", SETTINGS)
+    task = SliceTask(tuple(records), "", str(target), "no fingerprint at all", NOTHING, "cpu", SETTINGS)
     embed_slice(task)
     assert len(Part(target)) == 3 and target.stat().st_mtime_ns == before
 
@@ -89,7 +91,7 @@ def test_a_worker_with_another_encoder_refuses(tmp_path, make_images):
         "",
         str(tmp_path / "part-00000001.h5"),
         json.dumps(wanted),
-        False,
+        NOTHING,
         "cpu",
         SETTINGS,
     )
