@@ -18,7 +18,7 @@ assert _SPEC is not None and _SPEC.loader is not None
 fuzz = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(fuzz)
 
-SOUND = {name: make() for name, (_, make, _) in fuzz.TARGETS.items() if name != "heads"}
+SOUND = {name: make() for name, (_, make, _) in fuzz.TARGETS.items()}
 
 
 @pytest.mark.parametrize("name", SOUND)
@@ -42,6 +42,14 @@ def test_damage_never_gets_further_than_an_error(
         assert fuzz.TARGETS[name][0](tmp_path, data) in ("read", "refused")
     except AigiscanError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("number", [8, 293])
+def test_damaged_heads_that_once_ended_in_a_traceback(tmp_path: Path, number: int) -> None:
+    rng = np.random.default_rng([1, list(fuzz.TARGETS).index("heads"), number])
+    data = fuzz.damaged(SOUND["heads"][0], rng, SOUND["heads"][int(rng.integers(1))])
+    with pytest.raises(AigiscanError):
+        fuzz.TARGETS["heads"][0](tmp_path, data)
 
 
 def _keep_walk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,9 @@ def _tensors(raw: bytes, what: str) -> dict[str, np.ndarray]:
 
     try:
         state: Any = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    # torch's own unpickler follows damaged bytes into lists that are empty and objects that are others
+    except (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError,
+            pickle.UnpicklingError) as error:  # fmt: skip
         raise DetectorError(
             f"{what} is not a file of plain tensors: {(str(error) or 'empty').splitlines()[0]}"
         ) from error
