@@ -26,20 +26,22 @@ def encoded_from_store(detector: Detector, path: str | Path) -> Iterator[Encoded
     """
     with EmbeddingStore(path) as store:
         _check(detector, store, path)
-        rows, failures = store.rows, dict(store.failures)
-        index = {str(p): i for i, p in enumerate(rows.path)}
-        order = sorted({*index, *failures}, key=os.fsencode)
+        rows = store.rows
+        # the same name may have been given from two folders: it is two files
+        order = [(str(name), i, "") for i, name in enumerate(rows.path)]
+        order += [(name, -1, error) for name, error in store.failures]
+        order.sort(key=lambda entry: os.fsencode(entry[0]))
         for begin in range(0, len(order), _ROWS):
-            names = order[begin : begin + _ROWS]
-            numbers = np.asarray([index[n] for n in names if n in index], dtype=np.int64)
+            entries = order[begin : begin + _ROWS]
+            numbers = np.asarray([i for _, i, _ in entries if i >= 0], dtype=np.int64)
             channels = {c: store.read(c, rows=numbers) for c in detector.view.channels} if numbers.size else {}
             place = 0
-            for name in names:
-                if name not in index:
-                    yield Encoded(ImageRecord(name), FileFacts(), error=failures[name])
+            for name, i, error in entries:
+                if i < 0:
+                    yield Encoded(ImageRecord(name), FileFacts(), error=error)
                     continue
                 values = {c: array[place] for c, array in channels.items()}
-                yield Encoded(ImageRecord(name), rows.facts(index[name]), values)
+                yield Encoded(ImageRecord(name), rows.facts(i), values)
                 place += 1
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from fake_encoder import FakeEncoder
 from PIL import Image
 from store_helpers import HEADS, digest, embed, records_of, writer_of
 
+from aigiscan.detector.stored import encoded_from_store
 from aigiscan.embedding import EmbedSettings, encode_batches
 from aigiscan.errors import StoreError
 from aigiscan.images.records import ImageRecord
@@ -246,3 +248,19 @@ def test_a_missing_part_is_said_and_its_images_are_done_again(tmp_path, make_ima
     assert sum(embed(tmp_path / "s", records_of(paths)).batches) == 4
     with EmbeddingStore(tmp_path / "s") as store:
         assert store.read().shape == (8, 48)
+
+
+def test_one_name_given_in_two_folders_is_two_rows_of_a_scan_of_the_store(tmp_path, make_images, monkeypatch):
+    detector = SimpleNamespace(
+        check_fingerprint=lambda *_: None,
+        card=SimpleNamespace(name="d", equalization=""),
+        view=SimpleNamespace(channels=["embedding"]),
+    )
+    for seed, place in enumerate(("a", "b")):
+        make_images(1, f"{place}/x", seed=seed)
+        monkeypatch.chdir(tmp_path / place)
+        embed(tmp_path / "s", [ImageRecord("x/0000.png")])
+    embed(tmp_path / "s", [ImageRecord("gone.png")])
+    rows = list(encoded_from_store(detector, tmp_path / "s"))
+    assert [row.record.path for row in rows] == ["gone.png", "x/0000.png", "x/0000.png"]
+    assert [row.facts.sha256 for row in rows[1:]] == [digest(tmp_path / p / "x/0000.png") for p in ("a", "b")]
