@@ -89,3 +89,13 @@ def test_every_history_ends_in_the_same_tables_and_chroma() -> None:
         opened = [Image.open(io.BytesIO(data)) for data in files]
         assert len({str(image.quantization) for image in opened}) == 1
         assert all([layer[1:3] for layer in image.layer] == [(2, 2), (1, 1), (1, 1)] for image in opened)
+
+
+def test_what_has_its_pixels_is_averaged_before_it_is_resized() -> None:
+    image = photo(300, 260)
+    steps = Equalization.parse("reduce:2,square:32")
+    averaged = image.reduce(4)  # 65 pixels: the smallest that are no fewer than 64
+    assert steps.apply(image).tobytes() == Equalization.parse("square:32").apply(averaged).tobytes()
+    assert steps.apply(image).tobytes() != Equalization.parse("square:32").apply(image).tobytes()
+    small = photo(100, 100)
+    assert steps.apply(small).tobytes() == Equalization.parse("square:32").apply(small).tobytes()

@@ -185,6 +185,11 @@ def test_genimage_given_too_high_keeps_its_generators(tmp_path: Path) -> None:
     assert {r.generator for r in find_labelled(plant(tmp_path / "short", *short)) if r.label == FAKE} == {"sdv5", "adm"}
 
 
+def test_what_lies_right_above_a_split_is_a_generator(tmp_path: Path) -> None:
+    names = [f"set/{g}/{s}/{x}/1.png" for g in ("one", "two") for s in ("train", "val") for x in ("ai", "nature")]
+    assert {r.generator for r in find_labelled(plant(tmp_path, *names)) if r.label == FAKE} == {"one", "two"}
+
+
 def test_a_collection_of_generators_is_not_taken_for_one_with_classes(tmp_path: Path) -> None:
     names = [f"CNNSpot/{g}/{x}/1.png" for g in ("stylegan", "biggan", "crn") for x in ("0_real", "1_fake")]
     found = find_labelled(plant(tmp_path, *names))
