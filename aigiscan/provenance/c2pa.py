@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from aigiscan.errors import InputError, MissingDependencyError
 from aigiscan.provenance.claims import C2PA, CONFLICT, GENERATOR, SOURCE_TYPE, Claim, clean
-from aigiscan.provenance.generators import SOURCE_TYPES, generator_name
+from aigiscan.provenance.names import SOURCE_TYPES, generator_name
 
 EXTRA = "pip install 'aigiscan[c2pa]'"
 #: deeper ingredient chains are not followed

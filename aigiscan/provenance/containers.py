@@ -1,82 +1,20 @@
 """Where a file keeps its metadata: walks the container, reads the metadata alone, skips the pixels.
 
-JPEG (ISO 10918, XMP part 3 with extended XMP, Photoshop resources), PNG (ISO 15948), WebP (RIFF), GIF89a, TIFF 6, and
-the ISO base media family (AVIF, HEIC, JPEG XL, JPEG 2000, MP4). Everything is bounded: blocks per file, bytes per
-block, bytes after inflating. What makes no sense ends the walk; nothing raises for what a file holds.
+JPEG (ISO 10918, XMP part 3 with extended XMP, Photoshop resources), PNG (ISO 15948), WebP (RIFF), GIF89a; TIFF 6 is
+:mod:`aigiscan.provenance.exif`'s, the ISO base media family :mod:`aigiscan.provenance.isobmff`'s. What makes no sense
+ends the walk; nothing raises for what a file holds.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
-#: of one block, also after inflating; the longest ComfyUI workflows seen are about 1 MB
-MAX_BLOCK = 4 * 1024 * 1024
-#: of all blocks together
-MAX_TOTAL = 16 * 1024 * 1024
-_MAX_BLOCKS = 20_000
-_WINDOW = 64 * 1024
+from aigiscan.provenance.isobmff import read_boxes
+from aigiscan.provenance.source import MAX_BLOCK, MAX_BLOCKS, WINDOW, Metadata, Source, c2pa_store, is_c2pa
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-_C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
-_EXIF_UUID = b"JpgTiffExif->JP2"
-
-
-@dataclass(slots=True)
-class Metadata:
-    """What a file holds beside its pixels, as bytes and texts; ``format`` is "" where the container is not known."""
-
-    format: str = ""
-    exif: list[bytes] = field(default_factory=list)  # TIFF structures, without "Exif\0\0"
-    xmp: list[bytes] = field(default_factory=list)
-    iptc: list[bytes] = field(default_factory=list)  # IIM records
-    texts: list[tuple[str, str]] = field(default_factory=list)  # PNG texts: keyword, text
-    comments: list[bytes] = field(default_factory=list)  # JPEG and GIF comments
-    samsung: dict[str, bytes] = field(default_factory=dict)  # Samsung's trailer: name, data
-    c2pa: bytes = b""  # the C2PA manifest store, as far as it was read; not empty where one is embedded
-
-
-class Source:
-    """Random access to an open binary file with one window kept, so that small reads cost one ``read``."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.size = file.seek(0, 2)
-        self._start, self._window = 0, b""
-        self._left = MAX_TOTAL
-
-    def at(self, offset: int, count: int) -> bytes:
-        """Up to ``count`` bytes (at most ``MAX_BLOCK``) from ``offset``; fewer at the end of the file."""
-        count = min(count, MAX_BLOCK)
-        if offset < 0 or offset >= self.size or count <= 0:
-            return b""
-        if not (self._start <= offset and offset + count <= self._start + len(self._window)):
-            self._file.seek(offset)
-            self._start, self._window = offset, self._file.read(max(count, _WINDOW))
-        begin = offset - self._start
-        return self._window[begin : begin + count]
-
-    def block(self, offset: int, count: int) -> bytes:
-        """As :meth:`at` for a block that is kept; b"" once all blocks together are over the limit."""
-        if count > MAX_BLOCK or count > self._left:
-            return b""
-        self._left -= count
-        return self.at(offset, count)
-
-    def inflated(self, data: bytes) -> bytes:
-        """zlib data inflated, b"" where it is damaged or over the limits: a bomb costs no memory."""
-        limit = min(MAX_BLOCK, self._left)
-        with suppress(zlib.error):
-            inflater = zlib.decompressobj()
-            text = inflater.decompress(data, limit) if limit > 0 else b""
-            if not inflater.unconsumed_tail:
-                self._left -= len(text)
-                return text
-        return b""
 
 
 def read_metadata(file: BinaryIO) -> Metadata:
@@ -96,7 +34,7 @@ def read_metadata(file: BinaryIO) -> Metadata:
         # The file is one EXIF structure; its reader fetches what it needs (aigiscan.provenance.exif).
     elif head[4:8] == b"ftyp" or head[4:8] in (b"JXL ", b"jP  "):
         found.format = {b"JXL ": "JXL", b"jP  ": "JPEG2000"}.get(head[4:8], "ISOBMFF")
-        _boxes(source, found, 0, source.size)
+        read_boxes(source, found)
     elif head[:5] == b"%PDF-":
         found.format = "PDF"
     return found
@@ -129,7 +67,7 @@ def _jpeg(source: Source, found: Metadata) -> None:
         elif marker == 0xED and body.startswith(_PHOTOSHOP):
             resources += body[len(_PHOTOSHOP) :]
         # A box over 64 kB goes on in segments with the same two numbers; the store may be one of several boxes.
-        elif marker == 0xEB and body[:2] == b"JP" and (_is_c2pa(body[8:]) or body[2:4] == instance):
+        elif marker == 0xEB and body[:2] == b"JP" and (is_c2pa(body[8:]) or body[2:4] == instance):
             instance = body[2:4]
             found.c2pa += body[8:]
     _photoshop(resources, found)
@@ -143,7 +81,7 @@ def _jpeg(source: Source, found: Metadata) -> None:
 def _segments(source: Source) -> Iterator[tuple[int, int, int]]:
     """Marker, place and length of the segments before a JPEG's scan; stops where the bytes make no sense."""
     at = 2
-    for _ in range(_MAX_BLOCKS):
+    for _ in range(MAX_BLOCKS):
         head = source.at(at, 4)
         if len(head) < 4 or head[0] != 0xFF:
             return
@@ -157,20 +95,10 @@ def _segments(source: Source) -> Iterator[tuple[int, int, int]]:
             at += 2 + length
 
 
-def _is_c2pa(box: bytes) -> bool:
-    """Whether a JUMBF superbox is a C2PA manifest store: ``jumb``, its description ``jumd``, type UUID "c2pa"."""
-    return box[4:8] == b"jumb" and box[12:20] == b"jumdc2pa"
-
-
-def _store(source: Source, at: int, length: int) -> bytes:
-    """The C2PA manifest store at a place, b"" if it is none."""
-    return (source.block(at, length) or b"?") if _is_c2pa(source.at(at, 32)) else b""
-
-
 def _photoshop(data: bytes, found: Metadata) -> None:
     """Image resource blocks: ``8BIM``, number, name padded to even, length, data padded to even; 0x0404 is IPTC."""
     at = 0
-    for _ in range(_MAX_BLOCKS):
+    for _ in range(MAX_BLOCKS):
         if data[at : at + 4] not in (b"8BIM", b"MeSa") or at + 12 > len(data):
             return
         number = int.from_bytes(data[at + 4 : at + 6], "big")
@@ -188,7 +116,7 @@ def _samsung(source: Source, found: Metadata) -> None:
         return
     length = int.from_bytes(tail[:4], "little")
     begin = source.size - 8 - length
-    directory = source.at(begin, min(length, _WINDOW))
+    directory = source.at(begin, min(length, WINDOW))
     if directory[:4] != b"SEFH":
         return
     for i in range(min(int.from_bytes(directory[8:12], "little"), 256)):
@@ -206,7 +134,7 @@ def _samsung(source: Source, found: Metadata) -> None:
 def _png(source: Source, found: Metadata) -> None:
     found.format = "PNG"
     at = 8
-    for _ in range(_MAX_BLOCKS):
+    for _ in range(MAX_BLOCKS):
         head = source.at(at, 8)
         if len(head) < 8:
             return
@@ -216,7 +144,7 @@ def _png(source: Source, found: Metadata) -> None:
         elif kind == b"eXIf":
             found.exif.append(source.block(at + 8, length))
         elif kind == b"caBX":
-            found.c2pa += _store(source, at + 8, length)
+            found.c2pa += c2pa_store(source, at + 8, length)
         at += 12 + length
 
 
@@ -264,7 +192,7 @@ def _raw_profile(kind: str, data: bytes, found: Metadata) -> None:
 def _webp(source: Source, found: Metadata) -> None:
     found.format = "WEBP"
     at = 12
-    for _ in range(_MAX_BLOCKS):
+    for _ in range(MAX_BLOCKS):
         head = source.at(at, 8)
         if len(head) < 8:
             return
@@ -274,7 +202,7 @@ def _webp(source: Source, found: Metadata) -> None:
         elif kind == b"XMP ":
             found.xmp.append(source.block(at + 8, length))
         elif kind == b"C2PA":
-            found.c2pa += _store(source, at + 8, length)
+            found.c2pa += c2pa_store(source, at + 8, length)
         at += 8 + length + length % 2
 
 
@@ -282,7 +210,7 @@ def _gif(source: Source, found: Metadata) -> None:
     found.format = "GIF"
     flags = source.at(10, 1)
     at = 13 + _palette(flags)
-    for _ in range(_MAX_BLOCKS):
+    for _ in range(MAX_BLOCKS):
         kind = source.at(at, 2)
         if kind[:1] == b"\x2c":  # an image: descriptor, palette, code size, data
             at += 10 + _palette(source.at(at + 9, 1)) + 1
@@ -321,115 +249,3 @@ def _sub_blocks(source: Source, at: int, *, keep: bool) -> tuple[bytes, int]:
             pieces.append(source.at(at + 1, length[0]))
         at += 1 + length[0]
     return b"".join(pieces), at + 1
-
-
-# ---- ISO base media: AVIF, HEIC, JPEG XL, JPEG 2000, MP4
-
-
-def _boxes(source: Source, found: Metadata, at: int, end: int) -> None:
-    for _ in range(_MAX_BLOCKS):
-        kind, begin, length = _box(source, at, end)
-        if not kind:
-            return
-        body = at + length - begin
-        if kind == b"uuid":
-            name = source.at(begin, 16)
-            if name == _C2PA_UUID:
-                found.c2pa += source.block(begin + 16, body - 16) or b"?"
-            elif name == _XMP_UUID:
-                found.xmp.append(source.block(begin + 16, body - 16))
-            elif name == _EXIF_UUID:
-                found.exif.append(source.block(begin + 16, body - 16).removeprefix(b"Exif\0\0"))
-        elif kind == b"jumb":
-            found.c2pa += _store(source, at, length)
-        elif kind == b"xml ":
-            found.xmp.append(source.block(begin, body))
-        elif kind == b"Exif":  # JPEG XL: four bytes of offset first
-            found.exif.append(source.block(begin + 4, body - 4))
-        elif kind == b"meta":
-            _items(source, found, begin + 4, at + length)
-        at += length
-
-
-def _box(source: Source, at: int, end: int) -> tuple[bytes, int, int]:
-    """Kind, place of the content, whole length; kind b"" at the end and where the bytes make no sense."""
-    head = source.at(at, 16)
-    if len(head) < 8 or at >= end:
-        return b"", at, 0
-    length, kind, begin = int.from_bytes(head[:4], "big"), head[4:8], at + 8
-    if length == 1:
-        length, begin = int.from_bytes(head[8:16], "big"), at + 16
-    elif length == 0:
-        length = end - at
-    return (kind, begin, length) if begin - at <= length <= end - at else (b"", at, 0)
-
-
-def _items(source: Source, found: Metadata, at: int, end: int) -> None:
-    """Exif and XMP items of a ``meta`` box: ``iinf`` names them, ``iloc`` says where they lie (ISO 14496-12, 8.11)."""
-    kinds: dict[int, bytes] = {}
-    places: dict[int, tuple[int, int]] = {}
-    for _ in range(_MAX_BLOCKS):
-        kind, begin, length = _box(source, at, end)
-        if not kind:
-            break
-        if kind == b"iinf":
-            kinds = _item_kinds(source, begin, at + length)
-        elif kind == b"iloc":
-            places = _item_places(source.block(begin, at + length - begin))
-        at += length
-    for number, kind in kinds.items():
-        offset, length = places.get(number, (0, 0))
-        data = source.block(offset, length)
-        if kind == b"Exif" and len(data) > 4:
-            skip = int.from_bytes(data[:4], "big")
-            found.exif.append(data[4 + skip :].removeprefix(b"Exif\0\0"))
-        elif kind == b"mime" and data:
-            found.xmp.append(data)
-
-
-def _item_kinds(source: Source, at: int, end: int) -> dict[int, bytes]:
-    wide = source.at(at, 1) != b"\0"
-    at += 4 + (4 if wide else 2)
-    kinds = {}
-    for _ in range(_MAX_BLOCKS):
-        kind, begin, length = _box(source, at, end)
-        if not kind:
-            break
-        entry = source.at(begin, min(length, 128))
-        if kind == b"infe" and entry[:1] in (b"\2", b"\3"):
-            step = 2 if entry[0] == 2 else 4
-            name = entry[6 + step : 10 + step]  # after version, flags, number, protection
-            if name == b"Exif" or (name == b"mime" and b"rdf+xml" in entry):
-                kinds[int.from_bytes(entry[4 : 4 + step], "big")] = name
-        at += length
-    return kinds
-
-
-def _item_places(box: bytes) -> dict[int, tuple[int, int]]:
-    """Item number → place and length in the file, for items of one extent that lie in the file itself."""
-    if len(box) < 8:
-        return {}
-    version = box[0]
-    sizes = box[4] >> 4, box[4] & 15, box[5] >> 4, (box[5] & 15) if version else 0
-    at = 6
-
-    def number(size: int) -> int:
-        nonlocal at
-        at += size
-        return int.from_bytes(box[at - size : at], "big")
-
-    wide = 4 if version == 2 else 2
-    found = {}
-    for _ in range(min(number(wide), _MAX_BLOCKS)):
-        item = number(wide)
-        in_file = not version or number(2) & 15 == 0
-        number(2)  # data reference
-        base, extents = number(sizes[2]), number(2)
-        for extent in range(min(extents, _MAX_BLOCKS)):
-            number(sizes[3])
-            offset, length = number(sizes[0]), number(sizes[1])
-            if extent == 0 and extents == 1 and in_file:
-                found[item] = base + offset, length
-        if at >= len(box):
-            break
-    return found

@@ -6,7 +6,7 @@ import io
 import struct
 from dataclasses import dataclass, field
 
-from aigiscan.provenance.containers import MAX_BLOCK, Metadata, Source
+from aigiscan.provenance.source import MAX_BLOCK, Metadata, Source
 
 _ENTRIES = 512  # of one directory
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 9: 4, 10: 8, 13: 4, 129: 1}

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from aigiscan.provenance import c2pa
 from aigiscan.provenance.claims import C2PA, Claim
 from aigiscan.provenance.conflicts import conflicts, thumbnail_conflict
-from aigiscan.provenance.containers import Metadata, Source, read_metadata
+from aigiscan.provenance.containers import read_metadata
 from aigiscan.provenance.exif import Exif, read_exif, read_tiff
 from aigiscan.provenance.generators import claims_of
+from aigiscan.provenance.source import Metadata, Source
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from aigiscan.provenance.containers import MAX_BLOCK
+from aigiscan.provenance.source import MAX_BLOCK
 
 if TYPE_CHECKING:
     import numpy as np
