@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
 from aigiscan.cli import console, options
 from aigiscan.cli.claims import provenance_reader
 from aigiscan.cli.companions import Twins
-from aigiscan.cli.scan_claims import claim_batches
+from aigiscan.cli.scan_claims import any_says_ai, claim_batches
 from aigiscan.cli.scan_outputs import Outputs
 from aigiscan.cli.scan_source import Source
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
+    from aigiscan.detector.detector import Detector
     from aigiscan.detector.verdict import Verdict
 
 BUILTIN = "builtin"
@@ -177,17 +178,14 @@ def scan(
     scheduler: options.Scheduler = "",
 ) -> None:
     """Judge every image: ai, real, uncertain or unreadable. A table on a terminal; CSV to a pipe or a file."""
-    from aigiscan.detector.calibration import is_small
-    from aigiscan.detector.detector import Detector
-    from aigiscan.detector.discovery import at_discovery_rate
     from aigiscan.detector.verdict import report_columns
     from aigiscan.reports.files import Arrangement
     from aigiscan.reports.meta import MadeBy
-    from aigiscan.reports.terminal import meaning, summary
     from aigiscan.reports.writers import choose_format
 
     if quiet:
         console.set_verbosity(-1)
+    promise = Promise(max_fpr, max_miss, fdr, prior)
     on_screen = not (output or report_format or print0 or excel_safe or quiet) and sys.stdout.isatty()
     wanted, failing = _verdicts("--only", only), _verdicts("--fail-on", fail_on, _CLAIMS_AI)
     if sort not in (None, "path", "p_ai"):
@@ -202,20 +200,14 @@ def scan(
             "--fdr sets the threshold for the whole folder at the end: leave out --max-fpr and --resume (--cache keeps "
             "what is encoded)"
         )
-    if provenance_only and (detector or cache or any(v is not None for v in (max_fpr, max_miss, fdr, prior))):
+    if provenance_only and (detector or cache or promise != Promise()):
         raise InputError(
             "--provenance-only judges nothing: leave out --detector, --cache and the options of the promise"
         )
     if (deep or hashed) and not provenance_only:
         raise InputError("--deep and --hash go with --provenance-only: a scan that judges does both anyway")
     reader = provenance_reader(c2pa_trust, online=online, personal=personal, say=provenance_only)
-    chosen = None
-    if not provenance_only:
-        chosen = Detector.load(detector or BUILTIN).with_rates(max_fpr if fdr is None else fdr, max_miss, prior)
-        if detector is None and chosen.card.grade:
-            console.note(f"no --detector given: using the built-in one, {chosen.card.grade}: {chosen.card.description}")
-        for warning in chosen.calibration.warnings:
-            console.warn(warning)
+    chosen = None if provenance_only else _detector(detector, promise)
     columns = report_columns(prior=prior is not None, notes=chosen is not None and chosen.view.has_notes)
     form = choose_format(report_format, output, excel_safe=excel_safe, columns=columns)
 
@@ -224,9 +216,9 @@ def scan(
         "batch_size": batch_size,
         "workers": workers,
         "reader": reader,
+        "isolate": time_limit if isolate else None,
         **({"max_pixels": max_pixels} if max_pixels else {}),
     }
-    running["isolate"] = time_limit if isolate else None
     source = Source(paths, include=include, exclude=exclude, all_files=all_files, twins=twins, running=running)
     if provenance_only and source.stores:
         raise InputError(f"{source.stores[0]} is a store: --provenance-only reads files")
@@ -250,38 +242,78 @@ def scan(
             outputs.add_page(html, thumbnails, made_by)
         if on_screen or table:
             outputs.add_table(sys.stdout if on_screen else sys.stderr, Arrangement(wanted, sort or "p_ai"))
-        waiting: list[Verdict] = []
-        small = 0
-        if fdr is not None:
-            console.note("--fdr needs all p-values: the report is written when the last picture is judged")
         if chosen is None:
             verdicts = claim_batches(source.records, reader, deep=deep, hashed=hashed)
         else:
             batches = source.batches(chosen, device=device, precision=precision, cache=cache, scheduler=scheduler)
             verdicts = (list(chosen.judge_batch(batch)) for batch in batches)
-        with console.bar("scan", source.total, rows_on_terminal=outputs.uses_stdout and sys.stdout.isatty()) as advance:
-            for rows in verdicts:
-                small += int(is_small([v.width for v in rows], [v.height for v in rows]).sum())
-                if fdr is None:
-                    outputs.write(rows)
-                else:
-                    waiting += rows
-                advance(len(rows))
-        if fdr is not None:
-            outputs.write(at_discovery_rate(waiting, fdr))
+        small = _write(outputs, verdicts, source.total, fdr)
     if chosen is not None and small and (note := chosen.calibration.small_note):
         console.note(f"{small} small pictures: {note}")
     if sys.stderr.isatty():
-        console.note(summary(outputs.counts, time.perf_counter() - start))
-        if not (on_screen or table):
-            outputs.tell_failures()
-        if chosen is None:
-            console.note("claims can be forged and stripped: no claim means nothing")
-        else:
-            judged = outputs.counts.total() - outputs.counts["unreadable"]
-            console.note(meaning(chosen.calibration, judged, fdr))
+        _tell(outputs, chosen, fdr, time.perf_counter() - start, tabled=on_screen or table)
+    if (
+        _CLAIMS_AI in failing and not outputs.claim_ai
+    ):  # a report keeps claims as words: those of its rows are read anew
+        outputs.claim_ai = any_says_ai(source.skipped, reader, deep=deep or chosen is not None)
     if any(outputs.counts[value] for value in failing) or (outputs.claim_ai and _CLAIMS_AI in failing):
         raise typer.Exit(1)
+
+
+class Promise(NamedTuple):
+    """The rates asked for; None: as the detector has them."""
+
+    max_fpr: float | None = None
+    max_miss: float | None = None
+    fdr: float | None = None
+    prior: float | None = None
+
+
+def _detector(name: str | None, promise: Promise) -> Detector:
+    from aigiscan.detector.detector import Detector
+
+    max_fpr = promise.max_fpr if promise.fdr is None else promise.fdr
+    chosen = Detector.load(name or BUILTIN).with_rates(max_fpr, promise.max_miss, promise.prior)
+    if name is None and chosen.card.grade:
+        console.note(f"no --detector given: using the built-in one, {chosen.card.grade}: {chosen.card.description}")
+    for warning in chosen.calibration.warnings:
+        console.warn(warning)
+    return chosen
+
+
+def _write(outputs: Outputs, batches: Iterable[list[Verdict]], total: int, fdr: float | None) -> int:
+    """All rows, as they come or, under a false-discovery rate, at the end; how many are of small pictures."""
+    from aigiscan.detector.calibration import is_small
+    from aigiscan.detector.discovery import at_discovery_rate
+
+    waiting: list[Verdict] = []
+    small = 0
+    if fdr is not None:
+        console.note("--fdr needs all p-values: the report is written when the last picture is judged")
+    with console.bar("scan", total, rows_on_terminal=outputs.uses_stdout and sys.stdout.isatty()) as advance:
+        for rows in batches:
+            small += int(is_small([v.width for v in rows], [v.height for v in rows]).sum())
+            if fdr is None:
+                outputs.write(rows)
+            else:
+                waiting += rows
+            advance(len(rows))
+    if fdr is not None:
+        outputs.write(at_discovery_rate(waiting, fdr))
+    return small
+
+
+def _tell(outputs: Outputs, detector: Detector | None, fdr: float | None, seconds: float, *, tabled: bool) -> None:
+    """What somebody at a terminal wants to know in the end."""
+    from aigiscan.reports.terminal import meaning, summary
+
+    console.note(summary(outputs.counts, seconds))
+    if not tabled:
+        outputs.tell_failures()
+    if detector is None:
+        console.note("claims can be forged and stripped: no claim means nothing")
+    else:
+        console.note(meaning(detector.calibration, outputs.counts.total() - outputs.counts["unreadable"], fdr))
 
 
 def _verdicts(option: str, given: Sequence[str], *more: str) -> tuple[str, ...]:

@@ -38,3 +38,11 @@ def claim_batches(
             )
             for one in batch
         ]
+
+
+def any_says_ai(records: Sequence[ImageRecord], reader: ProvenanceReader, *, deep: bool) -> bool:
+    """Whether any of these files says that AI made the picture or a part of it."""
+    from aigiscan.images.origin import read_origins
+    from aigiscan.provenance.claims import from_json, says_ai
+
+    return any(says_ai(from_json(one.facts.claims)) for one in read_origins(records, reader, deep=deep))

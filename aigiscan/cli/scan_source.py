@@ -6,7 +6,8 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, compress, islice
+from operator import not_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ class Source:
         self.stores = [path for path in paths if path != "-" and is_store(path)]
         rest = [path for path in paths if path not in self.stores]
         self.records: list[ImageRecord] = []
+        self.skipped: list[ImageRecord] = []  # a report that is gone on with has them
         self.total = 0
         self._running = running
         self._sizes: Iterator[int] | None = None
@@ -67,9 +69,10 @@ class Source:
     def skip(self, done: Counter[str], form: ReportFormat, sizes: Iterator[int] | None) -> None:
         """Leave out what a report already holds; go on with batches of those sizes."""
         self._done, self._spelled, self._sizes = done, form.spelled, sizes
-        before = len(self.records)
-        self.records = [record for record in self.records if self._is_new(record.path)]
-        self.total -= before - len(self.records)
+        new = [self._is_new(record.path) for record in self.records]
+        self.skipped = list(compress(self.records, map(not_, new)))
+        self.records = list(compress(self.records, new))
+        self.total -= len(self.skipped)
 
     def _is_new(self, path: str) -> bool:
         name = self._spelled(path)

@@ -94,6 +94,11 @@ def test_fail_on_claims_ai(folder: Path) -> None:
 
     assert code("scan", folder, "--provenance-only", "--fail-on", "claims-ai") == 1
     assert code("scan", folder / "photo.jpg", "--provenance-only", "--fail-on", "claims-ai") == 0
+
+    report = folder.parent / "report.csv"  # rows that a report had already count as well
+    for _ in range(2):
+        asked = ("scan", folder, "--provenance-only", "--fail-on", "claims-ai", "-o", report, "--resume")
+        assert code(*asked) == 1
     assert code("scan", folder, "--provenance-only", "--fail-on", "ai") == 0
 
 
