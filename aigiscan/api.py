@@ -12,7 +12,7 @@ The examples are run by the tests, on a folder ``labelled`` of two cameras and t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas
 
     from aigiscan.detector.detector import Detector
+    from aigiscan.detector.fit import FitResult
     from aigiscan.evaluation.heldout import Figures
     from aigiscan.explain.explanation import Explanation
     from aigiscan.store import EmbeddingStore
@@ -36,11 +37,13 @@ def embed(
     encoder: str = "lite+spam",
     equalize: str = "",
     heads: bool = False,
+    blocks: bool = False,
     device: str = "auto",
 ) -> EmbeddingStore:
     """``aigiscan embed``: a labelled folder or manifest → a store, which is gone on with if it is there.
 
-    encoder, equalize: as on the command line. heads: also keep every attention head.
+    encoder, equalize: as on the command line. heads, blocks: also keep every attention head, the pooled token
+    after every layer.
 
     >>> store = embed("labelled", "store.h5", encoder="color:rgb")
     >>> len(store.rows), store.read("embedding").shape[0]
@@ -54,7 +57,7 @@ def embed(
     from aigiscan.images.labels import find_labelled
     from aigiscan.store import EmbeddingStore
 
-    made = create_encoder(encoder, EncoderOptions(heads=heads, device=device))
+    made = create_encoder(encoder, EncoderOptions(heads=heads, blocks=blocks, device=device))
     settings = EmbedSettings(Equalization.parse(equalize) if equalize else None)
     embed_records(find_labelled(str(pictures)), made, store, settings)
     return EmbeddingStore(store)
@@ -73,14 +76,12 @@ def fit_store(
     """
     from aigiscan.detector.fit import FitSettings, fit
     from aigiscan.detector.table import table_from_store
-    from aigiscan.evaluation.card_metrics import complete_card
     from aigiscan.features import parse_view
 
     view = parse_view(features, store.fingerprint)
     given = {"name": Path(output).name} if output else {}
     table = table_from_store(store, view.channels)
-    detector = complete_card(fit(table, FitSettings(**{**given, **settings}), view)).detector
-    return detector.save(output) if output else detector
+    return _completed(fit(table, FitSettings(**{**given, **settings}), view), output)
 
 
 def calibrate(
@@ -125,6 +126,115 @@ def select_features(
         settings = {"standardize": False, "seed": 0, "max_steps": chosen.max_steps}
         write_yaml(Path(output), as_yaml(store, found, chosen, settings))
     return [int(column) for column in found.kept]
+
+
+def select_heads(
+    store: EmbeddingStore, train: str, validate: str, output: str | Path | None = None, **how: Any
+) -> list[tuple[int, int]]:
+    """``aigiscan select-heads``: the attention heads (layer, head), from 0, that transfer between generators.
+
+    how: ``top`` (3), ``strategy``, ``among``, ``jobs`` and ``seed`` as on the command line; the rest are options of
+    :class:`aigiscan.search.greedy.SearchOptions`. output: the selection as a file, for ``features="heads:FILE"``.
+
+    >>> store = embed("labelled", "mini.h5", encoder="mini", heads=True, device="cpu")
+    >>> best = select_heads(store, "gan", "sd", "heads.yaml", top=2)
+    >>> len(best), all(head < 6 for layer, head in best)
+    (2, True)
+    """
+    from aigiscan.search.heads import head_data, store_factors
+
+    data = head_data(store, train, validate, store_factors(store), seed=how.get("seed", 0))
+    return [(layer, head) for layer, head in _select_parts("heads", store, (train, validate), data, output, how)]
+
+
+def select_layers(
+    store: EmbeddingStore, train: str, validate: str, output: str | Path | None = None, **how: Any
+) -> list[int]:
+    """``aigiscan select-layers``: the layers, from 0, whose pooled token transfers from one generator to another.
+
+    how, output: as of :func:`select_heads`; ``top`` is 1. The store needs the channel ``blocks``.
+
+    >>> store = embed("labelled", "blocks.h5", encoder="mini", blocks=True, device="cpu")
+    >>> len(select_layers(store, "gan", "sd", "layers.yaml"))
+    1
+    """
+    from aigiscan.search.layers import layer_data
+
+    data = layer_data(store, train, validate, seed=how.get("seed", 0))
+    found = _select_parts("layers", store, (train, validate), data, output, {"top": 1, **how})
+    return [layer for (layer,) in found]
+
+
+def _select_parts(
+    kind: str, store: EmbeddingStore, sides: tuple[str, str], data: Any, output: str | Path | None, how: dict[str, Any]
+) -> list[tuple[int, ...]]:
+    from aigiscan.features.selection import write_yaml
+    from aigiscan.search.greedy import SearchOptions
+    from aigiscan.search.parts import as_yaml, search_parts
+
+    kept = {name: how.pop(name) for name in ("top", "strategy", "among", "jobs") if name in how}
+    seed, options = how.pop("seed", 0), SearchOptions(**how)
+    found = search_parts(data, options, **kept)
+    if output is not None:
+        settings = {"strategy": kept.get("strategy", "top"), "tuned": False, "seed": seed}
+        write_yaml(Path(output), as_yaml(kind, store.fingerprint, sides, data, found, options, settings))
+    return list(found.kept)
+
+
+def continue_fit(
+    detector: Detector, store: EmbeddingStore, output: str | Path | None = None, **settings: Any
+) -> Detector:
+    """``aigiscan continue``: the detector gone on training on pictures of a store that it has not seen.
+
+    settings: of :class:`aigiscan.FitSettings`, without classifier, parameters and rates, which are the detector's.
+
+    >>> from aigiscan import Detector
+    >>> more = continue_fit(Detector.load("my-detector"), embed("others", "others.h5", encoder="color:rgb"))
+    >>> len(more.seen.fitted) > len(Detector.load("my-detector").seen.fitted)
+    True
+    """
+    from aigiscan.detector.fit import FitSettings, fit
+    from aigiscan.detector.forgotten import what_was_forgotten
+    from aigiscan.detector.table import table_from_store
+
+    detector.check_fingerprint(store.fingerprint, f"store {store.path}")
+    kind, rates = detector.card.classifier, detector.calibration
+    own = {"classifier": kind["name"], "params": dict(kind["params"]), "max_fpr": rates.max_fpr}
+    given = {**own, "max_miss": rates.max_miss, "name": Path(output).name if output else detector.card.name}
+    table = table_from_store(store, detector.view.channels)
+    result = fit(table, FitSettings(**{**given, **settings}), detector.view, previous=detector)
+    return _completed(replace(result, detector=what_was_forgotten(result.detector, detector, None)), output)
+
+
+def stack(
+    bases: Sequence[Detector], store: EmbeddingStore, output: str | Path | None = None, **settings: Any
+) -> Detector:
+    """``aigiscan stack``: a meta-classifier on the probabilities of detectors that all take the store's features.
+
+    settings: of :class:`aigiscan.FitSettings`.
+
+    >>> from aigiscan import Detector
+    >>> store = embed("labelled", "store.h5", encoder="color:rgb")
+    >>> bases = [Detector.load("my-detector"), fit_store(store, "neighbours", classifier="knn")]
+    >>> stack(bases, store, max_fpr=0.1).view.columns([])
+    ['base:my-detector', 'base:neighbours']
+    """
+    from aigiscan.detector.bases import stacked_view
+    from aigiscan.detector.fit import FitSettings, fit
+    from aigiscan.detector.table import table_from_store
+
+    channels = sorted({channel for base in bases for channel in base.view.channels})
+    table = table_from_store(store, channels)
+    view = stacked_view(bases, table.encoder, table.equalization)
+    given = {"name": Path(output).name} if output else {}
+    return _completed(fit(table, FitSettings(**{**given, "classifier": "stacking", **settings}), view), output)
+
+
+def _completed(result: FitResult, output: str | Path | None) -> Detector:
+    from aigiscan.evaluation.card_metrics import complete_card
+
+    detector = complete_card(result).detector
+    return detector.save(output) if output else detector
 
 
 def evaluate(detector: Detector, store: EmbeddingStore) -> Figures:
@@ -174,6 +284,44 @@ def explain(
 
     explainer = Explainer(detector, load_for_explaining(detector, device=device), store=store, **shown)
     return list(explainer.explain_all(find_images(_several(pictures))))
+
+
+def report(scan_report: str | Path, html: str | Path, *, thumbnails: str | Path | None = None) -> Path:
+    """``aigiscan report``: the CSV or JSON-lines report of a scan → one page with thumbnails; the page's path.
+
+    thumbnails: a folder for them beside the page; in the page without it.
+
+    >>> import subprocess, sys
+    >>> scan = [sys.executable, "-m", "aigiscan", "scan", "photographs", "-d", "my-detector", "-o", "report.csv"]
+    >>> subprocess.run(scan, check=True, capture_output=True).returncode
+    0
+    >>> "photographs" in report("report.csv", "report.html").read_text(encoding="utf-8")
+    True
+    """
+    from aigiscan.reports.page import ReportPage, read_report
+
+    rows, meta = read_report(Path(scan_report))
+    beside = None if thumbnails is None else Path(thumbnails)
+    return ReportPage(rows, meta, f"Report of {len(rows)} pictures", beside, None).write(Path(html))
+
+
+def label_by_claims(pictures: Paths, output: str | Path, *, deep: bool = False) -> dict[str, int]:
+    """``aigiscan label-by-claims``: a manifest of the pictures that claim an origin; how many are what.
+
+    deep: pixels are read for marks too. InputError if no file claims anything that labels it.
+
+    >>> try:
+    ...     label_by_claims("photographs", "claimed.csv")
+    ... except InputError as error:
+    ...     print(str(error).split(";")[0])
+    none of 24 files claims anything that labels it
+    """
+    from aigiscan.images.find import find_images
+    from aigiscan.images.origin import label_by_claims, read_origins
+    from aigiscan.provenance import ProvenanceReader
+
+    origins = read_origins(find_images(_several(pictures)), ProvenanceReader.plain(), deep=deep)
+    return dict(label_by_claims(origins, Path(output)))
 
 
 def to_frame(rows: Iterable[Any] | EmbeddingStore) -> pandas.DataFrame:

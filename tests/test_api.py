@@ -20,7 +20,10 @@ from aigiscan.errors import InputError, MissingDependencyError
 from aigiscan.explain import images
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = ("embed", "fit_store", "calibrate", "select_features", "evaluate", "explain", "to_frame")
+EXAMPLES = (
+    "embed", "fit_store", "calibrate", "continue_fit", "stack", "select_features", "select_heads", "select_layers",
+    "evaluate", "explain", "report", "label_by_claims", "to_frame",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from aigiscan.cli import console
+from aigiscan.cli import console, options
 from aigiscan.errors import FitError, InputError
 
 if TYPE_CHECKING:
     from aigiscan.cli.evaluation_inputs import Entry, Inputs
     from aigiscan.evaluation.report import EvaluationReport
+    from aigiscan.images.records import ImageRecord
 
 #: duplicates of the audit that are shown as pictures
 _SHOWN_DUPLICATES = 12
 
 
 def evaluate(
-    paths: list[str] = typer.Argument(
-        ..., metavar="STORE_OR_FOLDER...", help="Stores (.h5), labelled folders or CSV manifests. Several are compared."
+    paths: list[str] | None = typer.Argument(
+        None, metavar="STORE_OR_FOLDER...", help="Stores, labelled folders or CSV manifests. Several are compared."
     ),
+    real: options.Real = [],  # noqa: B006 (Typer copies it)
+    fake: options.Fake = [],  # noqa: B006 (Typer copies it)
     output: Path = typer.Option(..., "--output", "-o", help="Folder for CSV, JSON, PNG and index.html."),
     detector: list[str] = typer.Option(
         [], "--detector", "-d", help="Judge with this detector instead of fitting (repeatable: compared)."
@@ -88,8 +91,13 @@ def evaluate(
     from aigiscan.cli.evaluation_inputs import load_inputs, make_entries
     from aigiscan.detector.detector import Detector
     from aigiscan.evaluation.report import EvaluationReport
+    from aigiscan.images.labels import label_folders
 
-    report = EvaluationReport(output, f"Evaluation of {', '.join(Path(p).name or p for p in paths)}")
+    paths = paths or []
+    if bool(real or fake) == bool(paths):
+        raise InputError("give stores, labelled folders or manifests; or --real PATH and --fake PATH")
+    title = ", ".join(Path(p).name or p for p in paths or [*real, *fake])
+    report = EvaluationReport(output, f"Evaluation of {title}")
     detectors = {name: Detector.load(name) for name in detector}
     if detectors and (train_on or quality_matrix or grid):
         raise InputError("--train-on, --quality-matrix and --grid fit classifiers; leave out --detector")
@@ -97,7 +105,8 @@ def evaluate(
         raise InputError("--grid knows one grid, 'paper', for --classifier logistic")
     running = {"batch_size": batch_size, "workers": workers, "device": device}
     channels = _channels(features)
-    inputs = load_inputs(paths, encoder, equalize, channels, families, running, embed=not detectors)
+    given: list[str | list[ImageRecord]] = [*paths] if paths else [label_folders(real, fake)]
+    inputs = load_inputs(given, encoder, equalize, channels, families, running, embed=not detectors)
     if audit:
         _audit(report, inputs[0], seed)
     if geometry:

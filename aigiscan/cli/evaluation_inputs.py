@@ -82,7 +82,7 @@ def _name(record: ImageRecord) -> str:
 
 
 def load_inputs(
-    paths: Sequence[str],
+    given: Sequence[str | list[ImageRecord]],
     encoders: Sequence[str],
     equalize: str,
     channels: Sequence[str],
@@ -91,23 +91,23 @@ def load_inputs(
     *,
     embed: bool,
 ) -> list[Inputs]:
-    """Stores as they are; folders once per encoder (not at all where ``embed`` is off and detectors judge them)."""
+    """Stores as they are; folders and labelled pictures once per encoder, or, where ``embed`` is off, not at all."""
     from aigiscan.classifiers.multiclass import load_families
     from aigiscan.store import is_store
 
     given_families = load_families(families) if families else {}
     found: list[Inputs] = []
-    for path in paths:
-        if is_store(path):
+    for one in given:
+        if isinstance(one, str) and is_store(one):
             if equalize:
                 raise InputError(
                     "--equalize works on pictures; a store holds embeddings: use `aigiscan embed --equalize`"
                 )
-            found.append(_from_store(path, channels, given_families))
+            found.append(_from_store(one, channels, given_families))
         elif embed:
-            found += [_embedded(path, encoder, equalize, channels, given_families, running) for encoder in encoders]
+            found += [_embedded(one, encoder, equalize, channels, given_families, running) for encoder in encoders]
         else:
-            found.append(_unembedded(path, given_families))
+            found.append(_unembedded(one, given_families))
     names = [given.name for given in found]
     for name in names:
         if names.count(name) > 1:
@@ -133,7 +133,7 @@ def _from_store(path: str, channels: Sequence[str], families: dict[str, str]) ->
 
 
 def _embedded(
-    path: str,
+    given: str | list[ImageRecord],
     encoder_name: str,
     equalize: str,
     channels: Sequence[str],
@@ -147,20 +147,24 @@ def _embedded(
 
     encoder = create_encoder(encoder_name, EncoderOptions(device=running["device"], **captures(channels)))
     if missing := sorted(set(channels) - encoder.channels().keys()):
-        raise InputError(f"{path}: {encoder.name} gives no {', '.join(missing)}{how_to_get(missing)} into a store")
-    records, facts, table = embed_labelled(path, encoder, equalize, running)
-    name = f"{Path(path).name or 'images'} {encoder.name}"
+        raise InputError(f"{_called(given)}: {encoder.name} gives no {', '.join(missing)}{how_to_get(missing)}")
+    records, facts, table = embed_labelled(given, encoder, equalize, running)
+    name = f"{_called(given)} {encoder.name}"
     return Inputs(name, records, facts, table, _families(records, families))
 
 
-def _unembedded(path: str, families: dict[str, str]) -> Inputs:
+def _called(given: str | list[ImageRecord]) -> str:
+    return (Path(given).name if isinstance(given, str) else "") or "images"
+
+
+def _unembedded(given: str | list[ImageRecord], families: dict[str, str]) -> Inputs:
     from aigiscan.images.labels import find_labelled
     from aigiscan.images.records import FileFacts
 
-    records = find_labelled(path, both=False)
-    console.note_labels(path, records)
+    records = find_labelled(given, both=False) if isinstance(given, str) else given
+    console.note_labels(given if isinstance(given, str) else "the folders given", records)
     facts = [FileFacts() for _ in records]
-    return Inputs(Path(path).name or "images", records, facts, None, _families(records, families))
+    return Inputs(_called(given), records, facts, None, _families(records, families))
 
 
 def make_entries(

@@ -26,16 +26,8 @@ def fit(
         metavar="[PATH_OR_STORE...]",
         help="Labelled folder or CSV manifest; or stores, of different pictures if there are several.",
     ),
-    real: list[str] = typer.Option(
-        [], "--real", metavar="PATH", help="Photographs (repeatable), with --fake.", rich_help_panel=options.INPUT
-    ),
-    fake: list[str] = typer.Option(
-        [],
-        "--fake",
-        metavar="PATH",
-        help="AI-generated pictures (repeatable), with --real.",
-        rich_help_panel=options.INPUT,
-    ),
+    real: options.Real = [],  # noqa: B006 (Typer copies it)
+    fake: options.Fake = [],  # noqa: B006 (Typer copies it)
     also: list[str] = typer.Option(
         [],
         "--also",

@@ -12,6 +12,16 @@ from aigiscan.errors import InputError
 INPUT, MODEL, PROMISE, OUTPUT, RUNNING = "Input", "Model", "Promise", "Output", "Running"
 PROVENANCE = "Provenance (docs/provenance.md)"
 
+Real = Annotated[
+    list[str],
+    typer.Option("--real", metavar="PATH", help="Photographs (repeatable), with --fake.", rich_help_panel=INPUT),
+]
+Fake = Annotated[
+    list[str],
+    typer.Option(
+        "--fake", metavar="PATH", help="AI-generated pictures (repeatable), with --real.", rich_help_panel=INPUT
+    ),
+]
 Include = Annotated[
     list[str],
     typer.Option(

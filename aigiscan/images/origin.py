@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +12,16 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from aigiscan.files import file_sha256, reason
+from aigiscan.errors import InputError
+from aigiscan.files import file_sha256, reason, write_csv
 from aigiscan.images.decode import decode, quiet_pillow
 from aigiscan.images.records import DecodedImage, FileFacts, ImageRecord
 from aigiscan.provenance import ProvenanceReader, one_line
-from aigiscan.provenance.claims import to_json
+from aigiscan.provenance.claims import CAMERA, GENERATOR, from_json, label_of, to_json
+from aigiscan.text import printable
+
+#: columns of the manifest that claims make
+CLAIMED = ("path", "label", "generator", "source", "claims")
 
 
 def read_origins(
@@ -30,6 +37,31 @@ def read_origins(
             yield replace(decode(record, reader=reader), pixels=None)
         else:
             yield _read(record, reader, hashed)
+
+
+def label_by_claims(origins: Iterable[DecodedImage], output: Path) -> Counter[str]:
+    """Write a manifest of the files whose claims label them: 1 what says AI, 0 what names a camera; how many are what.
+
+    Paths below the manifest's folder are written relative to it. InputError, and no manifest, if no file is labelled.
+    """
+    counts: Counter[str] = Counter()
+    rows = []
+    here = output.absolute().parent
+    for origin in origins:
+        claims = from_json(origin.facts.claims)
+        label = None if origin.error else label_of(claims)
+        counts["unreadable" if origin.error else {0: "real", 1: "fake", None: "left out"}[label]] += 1
+        if label is None:
+            continue
+        named = next((c.value.split(",")[0] for c in claims if c.kind == (GENERATOR if label else CAMERA)), "")
+        # two drives have no path from one to the other
+        path = os.path.abspath(origin.record.path)
+        path = os.path.relpath(path, here) if path.startswith(str(here) + os.sep) else path
+        rows.append((printable(path), label, named if label else "", named, origin.facts.provenance))
+    if not rows:
+        raise InputError(f"none of {counts.total()} files claims anything that labels it; no manifest was written")
+    write_csv(output, CLAIMED, rows)
+    return counts
 
 
 def _read(record: ImageRecord, reader: ProvenanceReader, hashed: bool) -> DecodedImage:

@@ -308,3 +308,21 @@ def test_plain_real_and_fake_folders_can_be_evaluated(tmp_path):
     (row,) = rows(out / "held-out_sources_generators_logistic.csv")
     assert float(row["AUC"]) > 0.9
     assert {r["source"].partition(" (")[0] for r in rows(out / "held-out_sources_sources_logistic.csv")} == {"real"}
+
+
+def test_real_and_fake_are_folders_of_their_own(folder, tmp_path):
+    real, fake = tmp_path / "mine", tmp_path / "made"
+    for path in sorted(folder.rglob("*.*")):
+        side = real if "real" in path.as_posix() else fake
+        if path.is_file() and path.suffix in (".jpg", ".png"):
+            target = side / path.parent.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    options = ("-e", "color:rgb", "--no-transfer", "--gallery", "0", "--draws", "20")
+    call("evaluate", "--real", real, "--fake", fake, "-o", tmp_path / "out", *options)
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "Evaluation of mine, made" in page
+    generators = rows(tmp_path / "out" / "held-out_sources_generators_logistic.csv")
+    assert {row["generator"] for row in generators} == set(GENERATORS)
+    for wrong in ((), (folder, "--real", real, "--fake", fake)):
+        call("evaluate", *wrong, "-o", tmp_path / "no", refused="--real PATH and --fake PATH")
