@@ -47,8 +47,9 @@ class ColorEncoder(VectorEncoder):
     def prepare(self, image: Image) -> np.ndarray:
         """The finished vector (608,) float32."""
         step = max(1, -(-max(image.size) // SIDE))
-        pixels = np.asarray(image.convert(SPACES[self.space]))[::step, ::step].reshape(-1, 3).astype(np.int64)
-        alone = [np.bincount(pixels[:, i] * BINS // 256, minlength=BINS) for i in range(3)]
-        coarse = pixels * JOINT // 256
-        joint = np.bincount(coarse[:, 0] * JOINT**2 + coarse[:, 1] * JOINT + coarse[:, 2], minlength=JOINT**3)
+        pixels = np.asarray(image.convert(SPACES[self.space]))[::step, ::step].reshape(-1, 3)
+        planes = np.ascontiguousarray(pixels.T)  # strided bytes take three times as long
+        alone = [np.bincount(plane, minlength=256).reshape(BINS, -1).sum(1) for plane in planes]
+        first, second, third = planes.astype(np.int16) * JOINT // 256
+        joint = np.bincount((first * JOINT + second) * JOINT + third, minlength=JOINT**3)
         return np.sqrt(np.concatenate([*alone, joint]) / len(pixels)).astype(np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,14 +62,16 @@ def too_small(size: tuple[int, int]) -> str:
     return f"the picture is too small to be cut: its shorter side of {min(size)} pixels is under {2 * LEAST_SIDE}"
 
 
-def score_windows(detector: Detector, encoder: Encoder, treated: Image, count: int) -> WindowScores:
-    """Cut the picture, as it is after the detector's equalisation, into count × count windows; score them at once."""
-    boxes = window_boxes(count)
+def cut_windows(encoder: Encoder, treated: Image, count: int) -> list[Any]:
+    """Encoder inputs of count × count windows of the picture, as it is after the detector's equalisation."""
     sides = np.array([treated.width, treated.height, treated.width, treated.height])
-    inputs = [
-        encoder.prepare_record(ImageRecord(""), treated.crop(tuple(box)))
-        for box in np.rint(boxes * sides).astype(int).tolist()
-    ]
+    boxes = np.rint(window_boxes(count) * sides).astype(int).tolist()
+    return [encoder.prepare_record(ImageRecord(""), treated.crop(tuple(box))) for box in boxes]
+
+
+def score_windows(detector: Detector, encoder: Encoder, inputs: Sequence[Any]) -> WindowScores:
+    """Score what :func:`cut_windows` gave."""
     channels = encoder.encode(inputs)
     scores = detector.scores({name: np.asarray(channels[name]) for name in detector.view.channels})
-    return WindowScores(scores.reshape(count, count), boxes)
+    count = math.isqrt(len(inputs))
+    return WindowScores(scores.reshape(count, count), window_boxes(count))

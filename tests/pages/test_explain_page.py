@@ -18,7 +18,7 @@ from aigiscan import api
 from aigiscan.encoders import EncoderOptions, create_encoder
 from aigiscan.explain.images import Explainer
 from aigiscan.explain.page import ExplanationPage
-from aigiscan.explain.windows import score_windows, window_boxes
+from aigiscan.explain.windows import cut_windows, score_windows, window_boxes
 
 EVIL = "<img src=x onerror=document.title='hacked'>.png"
 
@@ -41,7 +41,7 @@ def by_colour() -> Any:
 
 def test_windows_are_scored_as_pictures_and_lie_where_they_say(by_colour: Any) -> None:
     encoder = by_colour.make_encoder(device="cpu", precision="fp32")
-    found = score_windows(by_colour, encoder, halves(), 3)
+    found = score_windows(by_colour, encoder, cut_windows(encoder, halves(), 3))
     alone = encoder.encode([encoder.prepare(halves().crop((100, 80, 200, 160)))])
     assert found.scores[2, 2] == pytest.approx(by_colour.scores(alone)[0])
     assert found.scores[:, 0].min() > found.scores[:, 2].max()
