@@ -58,9 +58,9 @@ def kept_curvature(curvature: Curvature, lost: np.ndarray) -> np.ndarray:
 
 
 def distance(decrement: np.ndarray, kappa: np.ndarray, rho: float) -> np.ndarray:
-    """t (c,) for λ and κ (c,); ∞ where nothing can be said."""
-    t = np.full(len(decrement), np.inf)
-    safe = rho * decrement < 0.999 * kappa
+    """t (c,) for λ and κ (c,); ∞ where nothing can be said, 0 where there is no gradient."""
+    t = np.where(decrement > 0, np.inf, 0.0)
+    safe = (rho * decrement < 0.999 * kappa) & (decrement > 0)
     t[safe] = -np.log1p(-rho * decrement[safe] / kappa[safe]) / rho
     return t
 

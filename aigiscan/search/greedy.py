@@ -232,7 +232,7 @@ class GreedySearch:
     def _chord(self, lines: np.ndarray, fits: Fits) -> Fits:
         """These candidates one chord step on."""
         g = self.curvature
-        v = g.without((fits.residual @ g.X.T) @ g.inverse, lines)
+        v = g.without(fits.residual @ g.A.T, lines)
         self.counters.chords += len(lines)
         return Fits(fits.weights - v, *self._moved(fits.margins, fits.p, -v @ g.X), fits.test - v @ g.T)
 
