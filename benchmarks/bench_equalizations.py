@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from bench_features import fit_together, read
 
-from aigiscan.evaluation.metrics import auc, recall_at
+from aigiscan.metrics import auc, recall_at
 
 C = 0.0005
 

@@ -36,7 +36,7 @@ from aigiscan.classifiers.folds import source_folds, train_test
 from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.table import FitTable, sample_weights, table_from_store
 from aigiscan.encoders import encoder_from_fingerprint
-from aigiscan.evaluation.metrics import auc
+from aigiscan.metrics import auc
 from aigiscan.store import EmbeddingStore
 
 FOLDS, LEAST, DRAWS = 10, 20, 1000

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import norm
 
 from aigiscan.evaluation.intervals import Interval, binomial_interval, resample, share_interval
-from aigiscan.evaluation.metrics import auc_draws, partial_auc_draws, threshold_draws
+from aigiscan.metrics import auc_draws, partial_auc_draws, threshold_draws
 
 PHOTOS, FAKES, SHIFT, CUT = 0.7, 0.9, 1.5, 1.96
 WIDE = float(np.hypot(1.0, PHOTOS))

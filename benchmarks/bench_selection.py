@@ -20,7 +20,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import spearmanr
 
-from aigiscan.evaluation.metrics import auc
+from aigiscan.metrics import auc
 from aigiscan.search.features import pair_problems, search_pairs
 from aigiscan.search.greedy import SearchOptions
 from aigiscan.search.heads import head_data, store_factors

@@ -16,8 +16,8 @@ PACKAGE = ROOT / "aigiscan"
 
 #: the way of the data; a room imports only from those before it
 ROOMS = [
-    "errors", "text", "files", "pages", "provenance", "images", "encoders", "store", "loader", "runner", "embedding",
-    "features", "search", "classifiers", "detector", "evaluation", "explain", "reports", "api", "cli",
+    "errors", "text", "files", "metrics", "pages", "provenance", "images", "encoders", "store", "loader", "runner",
+    "embedding", "features", "search", "classifiers", "detector", "evaluation", "explain", "reports", "api", "cli",
 ]  # fmt: skip
 
 

@@ -14,10 +14,10 @@ from aigiscan.detector.verdict import VERDICT_AI
 from aigiscan.errors import InputError
 from aigiscan.evaluation.heldout import Figures, detector_figures
 from aigiscan.evaluation.means import Pictures, differences
-from aigiscan.evaluation.metrics import oracle_threshold
 from aigiscan.evaluation.slices import slices
 from aigiscan.evaluation.words import ORACLE
 from aigiscan.evaluation.write import terminal_table, write_differences, write_figures, write_slices
+from aigiscan.metrics import oracle_threshold
 
 if TYPE_CHECKING:
     from aigiscan.cli.evaluation_inputs import Inputs

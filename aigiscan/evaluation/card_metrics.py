@@ -17,7 +17,7 @@ from aigiscan.detector.table import FitTable
 from aigiscan.evaluation.attribution import true_names
 from aigiscan.evaluation.confusion import confusion
 from aigiscan.evaluation.intervals import Interval, binomial_interval, group_bootstrap, share_interval
-from aigiscan.evaluation.metrics import accuracies, auc, average_precision, brier, ece, recall_at
+from aigiscan.metrics import accuracies, auc, average_precision, brier, ece, recall_at
 
 #: rows of the table that ``fit`` prints
 TableRow = tuple[str, float, str]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aigiscan.evaluation.metrics import checked
+from aigiscan.metrics import checked
 
 Array = NDArray[np.float64]
 

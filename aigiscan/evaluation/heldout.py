@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aigiscan import metrics
 from aigiscan.detector.achieved import AchievedRate, achieved_rates, cross_conformal_rates
 from aigiscan.detector.calibration import Calibration
-from aigiscan.evaluation import metrics
 from aigiscan.evaluation.evidence import Curve, cllr, min_cllr, roc
 from aigiscan.evaluation.intervals import MIN_CLUSTERS, Interval, rate_interval, resample
 from aigiscan.evaluation.means import AUC, FIGURES, PARTIAL, RECALL_1, RECALL_5, Pictures, mean_rows
-from aigiscan.evaluation.metrics import ReliabilityBin, auc_draws, threshold_draws
+from aigiscan.metrics import ReliabilityBin, auc_draws, threshold_draws
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aigiscan.evaluation.intervals import Draws, Interval, resample
-from aigiscan.evaluation.metrics import auc_draws, partial_auc_draws, threshold_draws
+from aigiscan.metrics import auc_draws, partial_auc_draws, threshold_draws
 
 Array = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from aigiscan.evaluation.evidence import Curve
     from aigiscan.evaluation.intervals import Interval
-    from aigiscan.evaluation.metrics import ReliabilityBin
+    from aigiscan.metrics import ReliabilityBin
 
 #: cells with more rows than this carry no number: it could not be read
 _NUMBERED = 20

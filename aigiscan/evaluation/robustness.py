@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aigiscan.evaluation import metrics
+from aigiscan import metrics
 from aigiscan.evaluation.intervals import Interval, resample
-from aigiscan.evaluation.metrics import auc_draws, share_draws, threshold_draws
+from aigiscan.metrics import auc_draws, share_draws, threshold_draws
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aigiscan.evaluation import metrics
+from aigiscan import metrics
 from aigiscan.evaluation.intervals import Interval, rate_interval
 from aigiscan.images.records import FileFacts
 

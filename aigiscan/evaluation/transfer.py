@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aigiscan import metrics
 from aigiscan.detector.calibration import Calibration
 from aigiscan.errors import FitError
-from aigiscan.evaluation import metrics
 from aigiscan.evaluation.intervals import Draws, Interval, resample
-from aigiscan.evaluation.metrics import auc_draws, share_draws
 from aigiscan.images.labels import split_by_group
+from aigiscan.metrics import auc_draws, share_draws
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -17,6 +17,7 @@ from aigiscan.images.labels import split_by_group
 from aigiscan.images.measure import Measured
 from aigiscan.images.near import near_components
 from aigiscan.images.records import FAKE, REAL
+from aigiscan.metrics import auc
 
 #: above this AUC a fact is worth a finding, if it is also this many standard errors above chance: six facts of 200 to
 #: 300 files with no relation to the label reached 0.65 (4.5 standard errors) in 2 of 12 draws
@@ -162,8 +163,8 @@ def _fact_aucs(items: Sequence[Measured], seed: int) -> list[FactAUC]:
         n_real, n_fake = int((labels == REAL).sum()), int((labels == FAKE).sum())
         enough = min(n_real, n_fake) >= _FEWEST
         # Below one half a fact told nothing: what leaves a fold raises the other label's share in the rest.
-        auc = max(0.5, cross_validated_auc(columns(having), labels, groups, seed)) if enough else float("nan")
-        result.append(FactAUC(name, auc, n_real, n_fake))
+        told = max(0.5, cross_validated_auc(columns(having), labels, groups, seed)) if enough else float("nan")
+        result.append(FactAUC(name, told, n_real, n_fake))
     return result
 
 
@@ -173,7 +174,6 @@ def cross_validated_auc(columns: np.ndarray, labels: np.ndarray, groups: Sequenc
     NaN if no fold can be fitted (too few groups of a class).
     """
     from sklearn.ensemble import ExtraTreesClassifier
-    from sklearn.metrics import roc_auc_score
 
     folds = split_by_group(groups, labels, [1 / _FOLDS] * _FOLDS, seed)
     scores = np.full(len(labels), np.nan)
@@ -186,9 +186,7 @@ def cross_validated_auc(columns: np.ndarray, labels: np.ndarray, groups: Sequenc
         )
         scores[test] = trees.fit(columns[~test], labels[~test]).predict_proba(columns[test])[:, 1]
     scored = ~np.isnan(scores)
-    if len(np.unique(labels[scored])) < 2:
-        return float("nan")
-    return float(roc_auc_score(labels[scored], scores[scored]))
+    return auc(labels[scored], scores[scored])
 
 
 def byte_count_floor(labels: Sequence[int] | np.ndarray, byte_counts: Sequence[int] | np.ndarray) -> float:
@@ -198,13 +196,8 @@ def byte_count_floor(labels: Sequence[int] | np.ndarray, byte_counts: Sequence[i
     the same crop, size and quality is how busy its content is. Any detector's AUC is to be read beside this floor.
     NaN for one class alone.
     """
-    from sklearn.metrics import roc_auc_score
-
-    y = np.asarray(labels)
-    if len(np.unique(y)) < 2:
-        return float("nan")
-    auc = float(roc_auc_score(y, np.asarray(byte_counts, dtype=np.float64)))
-    return max(auc, 1 - auc)
+    found = auc(labels, byte_counts)
+    return max(found, 1 - found)
 
 
 # ---------------------------------------------------------------------------------------------------- copies

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtri
 
+from aigiscan.metrics import auc_rows, average_precision_rows
+
 #: Scores nearer than this are equal: the tie goes to the smaller log loss.
 SCORE_TIE = 1e-12
 #: Log losses nearer than this are equal: the tie goes to the lower column. Copies of a column differ by rounding.
@@ -36,42 +38,7 @@ def _balanced(says_fake: np.ndarray, says_real: np.ndarray, fake: np.ndarray) ->
     return right / (2 * fakes * reals)
 
 
-def auc(margins: np.ndarray, fake: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve, (k,): share of (fake, real) pairs in the right order, ties count half."""
-    order = np.argsort(margins, axis=1, kind="stable")
-    ordered = np.take_along_axis(margins, order, axis=1)
-    is_fake = fake[order]
-    reals_before = np.cumsum(~is_fake, axis=1)
-    pairs = np.asarray(np.sum(np.where(is_fake, reals_before, 0), axis=1), dtype=np.float64)
-    tied = np.flatnonzero(np.any(ordered[:, 1:] == ordered[:, :-1], axis=1))
-    for row in tied:  # a fake sorted after a real of the same margin counted 1 instead of ½, and the reverse 0
-        pairs[row] = _pairs_with_ties(ordered[row], is_fake[row])
-    fakes = int(np.count_nonzero(fake))
-    return pairs / (fakes * (len(fake) - fakes))
-
-
-def _pairs_with_ties(ordered: np.ndarray, is_fake: np.ndarray) -> float:
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1])
-    fakes = np.add.reduceat(is_fake.astype(np.float64), starts)
-    reals = np.add.reduceat((~is_fake).astype(np.float64), starts)
-    return float(np.sum(fakes * (np.cumsum(reals) - reals / 2)))
-
-
-def average_precision(margins: np.ndarray, fake: np.ndarray) -> np.ndarray:
-    """Average precision, (k,): Σ (R_i − R_{i−1}) P_i over distinct thresholds, as scikit-learn defines it."""
-    order = np.argsort(-margins, axis=1, kind="stable")
-    ordered = np.take_along_axis(margins, order, axis=1)
-    is_fake = fake[order]
-    hits = np.cumsum(is_fake, axis=1)
-    precision = hits / np.arange(1, margins.shape[1] + 1)
-    value = np.sum(np.where(is_fake, precision, 0.0), axis=1)
-    for row in np.flatnonzero(np.any(ordered[:, 1:] == ordered[:, :-1], axis=1)):
-        ends = np.append(np.flatnonzero(np.diff(ordered[row])), margins.shape[1] - 1)
-        value[row] = float(np.sum(np.diff(hits[row, ends], prepend=0) * precision[row, ends]))
-    return value / np.count_nonzero(fake)
-
-
-SCORES: dict[str, Score] = {"accuracy": accuracy, "auc": auc, "ap": average_precision}
+SCORES: dict[str, Score] = {"accuracy": accuracy, "auc": auc_rows, "ap": average_precision_rows}
 
 
 def by_chance(name: str, fake: np.ndarray, tries: int = 1) -> float:

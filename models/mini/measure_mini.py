@@ -26,9 +26,9 @@ from sklearn.preprocessing import StandardScaler
 from aigiscan.classifiers.folds import source_folds, train_test
 from aigiscan.encoders import create_encoder
 from aigiscan.encoders.base import Encoder, EncoderOptions
-from aigiscan.evaluation.metrics import auc, tpr_at_fpr
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.records import ImageRecord
+from aigiscan.metrics import auc, recall_at
 from aigiscan.runner import run
 
 SEED = 7
@@ -78,7 +78,7 @@ def per_generator(scores: np.ndarray, y: np.ndarray, sources: np.ndarray) -> dic
     result = {}
     for name in np.unique(sources[y == 1]):
         rows = (y == 0) | (sources == name)
-        figures = auc(y[rows], scores[rows]), tpr_at_fpr(y[rows], scores[rows], 0.05)
+        figures = auc(y[rows], scores[rows]), recall_at(y[rows], scores[rows], 0.05)
         result[str(name)] = (round(float(figures[0]), 3), round(float(figures[1]), 3), int((sources == name).sum()))
     return result
 

@@ -20,10 +20,10 @@ from aigiscan.detector.table import FitTable, sample_weights
 from aigiscan.errors import FitError
 from aigiscan.evaluation import card_metrics, heldout
 from aigiscan.evaluation.candidate import Candidate
-from aigiscan.evaluation.metrics import auc
 from aigiscan.evaluation.robustness import robustness
 from aigiscan.evaluation.transfer import split_by_source, transfer_matrix
 from aigiscan.features.views import EmbeddingView
+from aigiscan.metrics import auc
 
 
 def prompts(seed: int = 0) -> FitTable:

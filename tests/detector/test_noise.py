@@ -22,8 +22,8 @@ from aigiscan.detector.table import FitTable
 from aigiscan.detector.tune import tune_on_paper_grid
 from aigiscan.evaluation.card_metrics import complete_card
 from aigiscan.evaluation.heldout import held_out_figures
-from aigiscan.evaluation.metrics import auc
 from aigiscan.features.views import ComponentsView, EmbeddingView
+from aigiscan.metrics import auc
 
 
 def flagged(detector: Detector, seed: int) -> float:

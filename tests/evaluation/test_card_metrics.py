@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aigiscan import metrics
 from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.fit import FitSettings, fit
 from aigiscan.detector.table import FitTable
-from aigiscan.evaluation import metrics
 from aigiscan.evaluation.card_metrics import complete_card
 
 

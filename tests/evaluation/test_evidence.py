@@ -8,10 +8,10 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from aigiscan.evaluation.evidence import cllr, min_cllr, roc
 from aigiscan.evaluation.means import Pictures, differences, mean_rows
-from aigiscan.evaluation.metrics import auc, recall_at
 from aigiscan.evaluation.plots import roc_and_det
 from aigiscan.evaluation.slices import slices
 from aigiscan.images.records import FileFacts
+from aigiscan.metrics import auc, recall_at
 from aigiscan.provenance.claims import CAMERA, Claim, to_json
 
 

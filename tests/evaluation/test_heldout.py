@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aigiscan import metrics
 from aigiscan.detector.calibration import Calibration
 from aigiscan.errors import FitError
-from aigiscan.evaluation import metrics
 from aigiscan.evaluation.confusion import confusion
 from aigiscan.evaluation.heldout import cross_calibrated, detector_figures, held_out_figures, photo_parts
 

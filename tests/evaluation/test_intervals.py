@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from aigiscan.evaluation import metrics
+from aigiscan import metrics
 from aigiscan.evaluation.intervals import Interval, binomial_interval, group_bootstrap, resample, share_interval
 
 

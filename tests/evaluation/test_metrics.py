@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score, roc_curve
 
+from aigiscan import metrics
 from aigiscan.errors import FitError
-from aigiscan.evaluation import metrics
 from aigiscan.evaluation.intervals import resample
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aigiscan import metrics
 from aigiscan.classifiers import make_classifier
-from aigiscan.evaluation import metrics
 from aigiscan.evaluation.robustness import CLEAN, PERTURBATIONS, Chain, perturbed, quality_matrix, robustness, sample
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.perturb import parse_perturbation

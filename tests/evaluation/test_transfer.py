@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aigiscan import metrics
 from aigiscan.classifiers import make_classifier
 from aigiscan.errors import FitError
-from aigiscan.evaluation import metrics
 from aigiscan.evaluation.transfer import split_by_source, transfer_matrix
 
 FAMILIES = {"g1": "gan", "g2": "gan", "d1": "diffusion", "d2": "diffusion"}

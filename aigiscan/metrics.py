@@ -1,7 +1,8 @@
 """Scores and labels → figures. Labels are 0 real and 1 fake; a higher score means more likely fake.
 
 Figures that get an interval come twice: of labels and scores, and ``*_draws`` of weights (rows, images), as
-:func:`aigiscan.evaluation.intervals.resample` gives them, one figure per row. The first is the second with one row.
+:func:`aigiscan.evaluation.intervals.resample` gives them, one figure per row. ``*_rows``, of many candidates' scores at
+once, are what the searches ask for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,44 @@ Array = NDArray[np.float64]
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve in [0, 1], ties counted half; NaN where a class is missing."""
     y, s = checked(labels, scores)
-    return float(auc_draws(s[y], s[~y], np.ones((1, int(y.sum()))), np.ones((1, int((~y).sum()))))[0])
+    return float(auc_rows(s[None], y)[0]) if y.any() and not y.all() else float("nan")
+
+
+def auc_rows(scores: NDArray, fake: NDArray[np.bool_]) -> Array:
+    """Area under the ROC curve of every row of scores (k, n), (k,): share of (fake, real) pairs in the right order,
+    ties half; fake (n,)."""
+    order = np.argsort(scores, axis=1, kind="stable")
+    ordered = np.take_along_axis(scores, order, axis=1)
+    is_fake = fake[order]
+    reals_before = np.cumsum(~is_fake, axis=1)
+    pairs = np.asarray(np.sum(np.where(is_fake, reals_before, 0), axis=1), dtype=np.float64)
+    tied = np.flatnonzero(np.any(ordered[:, 1:] == ordered[:, :-1], axis=1))
+    for row in tied:  # a fake sorted after a real of the same margin counted 1 instead of ½, and the reverse 0
+        pairs[row] = _pairs_with_ties(ordered[row], is_fake[row])
+    fakes = int(np.count_nonzero(fake))
+    return pairs / (fakes * (len(fake) - fakes))
+
+
+def _pairs_with_ties(ordered: NDArray, is_fake: NDArray[np.bool_]) -> float:
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1])
+    fakes = np.add.reduceat(is_fake.astype(np.float64), starts)
+    reals = np.add.reduceat((~is_fake).astype(np.float64), starts)
+    return float(np.sum(fakes * (np.cumsum(reals) - reals / 2)))
+
+
+def average_precision_rows(scores: NDArray, fake: NDArray[np.bool_]) -> Array:
+    """Average precision of every row of scores (k, n), (k,): Σ (R_i − R_{i−1}) P_i over distinct thresholds, as
+    scikit-learn defines it; fake (n,)."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ordered = np.take_along_axis(scores, order, axis=1)
+    is_fake = fake[order]
+    hits = np.cumsum(is_fake, axis=1)
+    precision = hits / np.arange(1, scores.shape[1] + 1)
+    value = np.sum(np.where(is_fake, precision, 0.0), axis=1)
+    for row in np.flatnonzero(np.any(ordered[:, 1:] == ordered[:, :-1], axis=1)):
+        ends = np.append(np.flatnonzero(np.diff(ordered[row])), scores.shape[1] - 1)
+        value[row] = float(np.sum(np.diff(hits[row, ends], prepend=0) * precision[row, ends]))
+    return value / np.count_nonzero(fake)
 
 
 def auc_draws(fake: Array, real: Array, fake_draws: Array, real_draws: Array) -> Array:
@@ -81,11 +119,9 @@ def threshold_draws(real: Array, real_draws: Array, fpr: float) -> Array:
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Σ (R_n − R_{n−1}) P_n over distinct thresholds (scikit-learn's); NaN without fakes."""
-    from sklearn.metrics import average_precision_score
-
+    """:func:`average_precision_rows` of one row; NaN without fakes."""
     y, s = checked(labels, scores)
-    return float(average_precision_score(y, s)) if y.any() else float("nan")
+    return float(average_precision_rows(s[None], y)[0]) if y.any() else float("nan")
 
 
 def recall_at(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
