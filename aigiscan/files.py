@@ -18,6 +18,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -151,19 +152,23 @@ def _sync(path: Path, mode: int) -> None:
         os.close(fd)
 
 
-def write_file(path: Path, data: str | bytes, *, durable: bool = False) -> Path:
-    """Write a file so that no reader sees half of it; its folder is made. InputError in one line if that fails."""
-    raw = data.encode("utf-8") if isinstance(data, str) else data
+def write_file(path: Path, data: str | bytes | Iterable[str], *, durable: bool = False) -> Path:
+    """Write a file so that no reader sees half of it; its folder is made. InputError in one line if that fails.
+
+    data: may come in pieces, of which only one is held.
+    """
+    pieces = [data] if isinstance(data, str | bytes) else data
+    raw = (piece.encode("utf-8") if isinstance(piece, str) else piece for piece in pieces)
     try:
         if is_straight(path):
             # what a shell opened as a file (> x) was emptied by the shell, or is meant to be added to (>> x)
             with open(path, "ab") as file:
-                file.write(raw)
+                file.writelines(raw)
             return path
         target = follow_link(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target, durable=durable) as tmp:
-            tmp.write_bytes(raw)
+        with replacing(target, durable=durable) as tmp, open(tmp, "wb") as file:
+            file.writelines(raw)
     except OSError as error:
         raise cannot_write(path, error) from error
     return path
@@ -171,7 +176,7 @@ def write_file(path: Path, data: str | bytes, *, durable: bool = False) -> Path:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
     """A table as RFC 4180 in UTF-8; InputError if it cannot be written."""
-    return write_file(path, "".join([csv_line(header), *(csv_line(row) for row in rows)]))
+    return write_file(path, chain([csv_line(header)], map(csv_line, rows)))
 
 
 def write_json(path: Path, data: Any) -> Path:

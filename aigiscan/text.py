@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -93,3 +93,12 @@ def plain(data: Any) -> Any:
     if isinstance(data, os.PathLike):
         return printable(os.fsdecode(data))
     return [plain(value) for value in data]
+
+
+def common_folder(paths: Sequence[str]) -> str:
+    """The folder that all paths lie in, with a separator at its end; "" if there is none or it is the current one."""
+    try:
+        found = os.path.commonpath([os.path.dirname(path) for path in paths])
+    except ValueError:  # none, or relative and absolute ones
+        return ""
+    return os.path.join(found, "") if found else ""

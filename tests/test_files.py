@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +24,15 @@ from aigiscan.files import check_file, file_sha256, locked, make_folder, reason,
 from aigiscan.text import csv_line, json_text, printable, visible
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     target = write_file(tmp_path / "deep" / "x", "old")
 
-    def full(*_: object) -> int:
+    def full() -> Iterator[str]:
+        yield "new"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match="the disk is full; choose another -o"):
-        write_file(target, "new")
+        write_file(target, full())
     assert target.read_text() == "old"
     assert os.listdir(target.parent) == ["x"]
 

@@ -99,5 +99,5 @@ def test_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     assert done.stderr.decode().count("demonstration grade") == 1
     # whatever is no code in the checkout is data that some command reads
     data = {p.relative_to(ROOT) for p in PACKAGE.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
-    assert {p.name for p in data} >= {"phrases.txt", "explain.html", "style.css", "scan.js", "py.typed"}
+    assert {p.name for p in data} >= {"phrases.txt", "explain.html", "style.css", "list.js", "py.typed"}
     assert {p for p in data if not (tmp_path / "site" / p).is_file()} == set()

@@ -155,7 +155,7 @@ def _explain_images(
     from aigiscan.detector.detector import Detector
     from aigiscan.explain.images import Explainer, load_for_explaining
     from aigiscan.explain.words import phrase_list
-    from aigiscan.explain.write import write_explanations
+    from aigiscan.explain.write import ExplanationFolder
     from aigiscan.images.find import find_images
 
     detector = Detector.load(name)
@@ -167,10 +167,12 @@ def _explain_images(
     records = with_twins(find_images(images), twins)
     if not records:
         raise InputError(f"no image in {', '.join(images)}")
-    found, said = [], set()
+    said = set()
     readable = 0
     on_terminal = output is None and sys.stdout.isatty()
     explained = explainer.explain_all(records)
+    if output is not None:
+        explained = ExplanationFolder(output, detector, len(records)).written(explained)
     for explanation in console.track(
         explained, total=len(records), description="explaining", rows_on_terminal=on_terminal
     ):
@@ -182,15 +184,12 @@ def _explain_images(
                 said.add((part, reason))
         if output is None:
             console.out(json_line(explanation.to_json()))
-        else:
-            found.append(explanation)  # the heat maps' common scale is known at the end
     if output is not None:
-        write_explanations(output, found, detector)
         if readable:
             console.note(f"wrote {readable} explanations (JSON, PNG) and parts.csv to {output}")
             console.note(f"the page of them is {output / 'index.html'}")
-        if readable < len(found):
-            console.note(f"{len(found) - readable} could not be read; their JSON says why")
+        if readable < len(records):
+            console.note(f"{len(records) - readable} could not be read; their JSON says why")
     if not readable:
         raise InputError(f"nothing is explained: of {len(records)} pictures none could be read")
 

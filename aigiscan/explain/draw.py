@@ -52,14 +52,21 @@ def heat_map(explanation: Explanation, scale: float) -> Image | None:
     from PIL import Image as images
 
     if explanation.patches is not None:
-        values = explanation.patches / scale
-    elif explanation.windows is not None:
+        return patch_map(explanation.patches, scale)
+    if explanation.windows is not None:
         cells = explanation.windows.cells()
         values = cells - cells.mean()
         values = values / max(float(np.abs(values).max()), 1e-12)
     else:
         return None
     return images.fromarray(_colours(values, 0.1), "RGBA")
+
+
+def patch_map(patches: Sequence[Sequence[float]] | np.ndarray, scale: float) -> Image:
+    """Contributions of patches (rows, columns) as a picture of one pixel each; scale: as in :func:`heat_map`."""
+    from PIL import Image as images
+
+    return images.fromarray(_colours(np.asarray(patches) / scale, 0.1), "RGBA")
 
 
 def head_grid(parts: Mapping[str, float]) -> tuple[Image, float] | None:
@@ -87,15 +94,18 @@ def _rgb(colour: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(colour[1:]))
 
 
-def draw_explanation(path: Path, explanation: Explanation, *, scale: float) -> None:
-    """The picture, and beside it the picture in grey under its map and the boxes of its objects, as a PNG."""
+def draw_explanation(path: Path, explanation: Explanation, *, scale: float | None) -> None:
+    """The picture, and beside it the picture in grey under its map and the boxes of its objects, as a PNG.
+
+    scale: as in :func:`heat_map`; None where that of the patches is not known yet: then the picture alone.
+    """
     from PIL import Image as images
     from PIL import ImageDraw
 
     assert explanation.picture is not None
     picture = images.fromarray(explanation.picture)
     grey = picture.convert("L").convert("RGBA")
-    drawn = heat_map(explanation, scale)
+    drawn = None if explanation.patches is not None and scale is None else heat_map(explanation, scale or 1.0)
     if drawn is not None:
         grey.alpha_composite(drawn.resize(picture.size, images.Resampling.NEAREST))
     if explanation.companions is not None:

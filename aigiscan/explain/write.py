@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from aigiscan.explain.draw import draw_explanation, draw_words
 from aigiscan.explain.explanation import Explanation
-from aigiscan.explain.page import ExplanationPage
+from aigiscan.explain.page import ExplanationPage, entry_of
 from aigiscan.files import make_folder, write_csv, write_file, write_json
+from aigiscan.images.ahead import in_order
+from aigiscan.images.thumbnails import side_for
 from aigiscan.text import printable
 
 if TYPE_CHECKING:
     from aigiscan.detector.detector import Detector
+
+#: threads that write while the encoder works
+_WRITERS = 2
 
 
 def write_words(out: Path, words: Mapping[str, Any]) -> list[Path]:
@@ -59,35 +68,100 @@ def write_heads(out: Path, entries: Sequence[Mapping[str, Any]], source: str) ->
     return paths
 
 
-def write_explanations(out: Path, explanations: Sequence[Explanation], detector: Detector) -> list[Path]:
-    """``index.html``, a page of all; ``STEM.json`` and ``STEM.png`` for every image; ``parts.csv`` for all.
+class ExplanationFolder:
+    """A folder of explanations, written as they come: ``index.html``, a page of all; ``STEM.json`` and ``STEM.png`` for
+    every image; ``parts.csv`` for all.
 
-    Returns the JSON paths. The heat maps share one scale, the largest patch of all images. Two images of one stem get
-    ``STEM_2`` and so on. An image that could not be read has a JSON file with its error alone.
+    pictures: how many there will be; the more, the smaller they are on the page. The heat maps share one scale, the
+    largest patch of all images. Two images of one stem get ``STEM_2`` and so on. An image that could not be read has a
+    JSON file with its error alone. InputError if the folder cannot be written.
     """
-    make_folder(out)
-    largest = [float(np.abs(e.patches).max()) for e in explanations if e.patches is not None]
-    scale = max([1e-12, *largest])
-    paths = []
-    for stem, explanation in zip(_stems(explanations), explanations, strict=True):
-        paths.append(out / f"{stem}.json")
-        write_json(paths[-1], {**explanation.to_json(), "patch_scale": scale if largest else None})
+
+    def __init__(self, out: Path, detector: Detector, pictures: int) -> None:
+        self.out, self._side = make_folder(out), side_for(pictures)
+        self._page = ExplanationPage(detector)
+        self._taken = {"index", "parts", "words", "heads"}
+        #: the JSON files so far
+        self.paths: list[Path] = []
+
+    def written(self, explanations: Iterable[Explanation]) -> Iterator[Explanation]:
+        """Each explanation again, once its files are written; the page and the CSV are, when all are gone through."""
+        with Spool() as spool:
+            named = ((self.out / f"{_stem(e.path, self._taken)}.json", e) for e in explanations)
+            for path, explanation, entry in in_order(self._write, named, _WRITERS, 2 * _WRITERS):
+                self.paths.append(path)
+                self._page.add(entry)
+                spool.append(entry | {"all_parts": [*explanation.parts.items(), ("logit", explanation.logit)]})
+                yield explanation
+            if self._page.scale is not None:
+                for path in self.paths:
+                    _rescale(path, self._page.scale)
+            rows = ([entry["path"], *part] for entry in spool for part in entry["all_parts"])
+            write_csv(self.out / "parts.csv", ["path", "part", "contribution"], rows)
+            write_file(self.out / "index.html", self._page.html(spool))
+
+    def _write(self, named: tuple[Path, Explanation]) -> tuple[Path, Explanation, dict[str, Any]]:
+        """In a thread: JPEG and PNG of one picture take as long as a small encoder does."""
+        path, explanation = named
+        write_json(path, {**explanation.to_json(), "patch_scale": None})
         if not explanation.error:
-            draw_explanation(out / f"{stem}.png", explanation, scale=scale)
-    rows = ([e.path, name, value] for e in explanations for name, value in [*e.parts.items(), ("logit", e.logit)])
-    write_csv(out / "parts.csv", ["path", "part", "contribution"], rows)
-    write_file(out / "index.html", ExplanationPage(explanations, detector, scale).html([path.name for path in paths]))
-    return paths
+            draw_explanation(path.with_suffix(".png"), explanation, scale=None)
+        return path, explanation, entry_of(explanation, path.name, self._side)
 
 
-def _stems(explanations: Iterable[Explanation]) -> Iterator[str]:
-    taken: set[str] = {"index", "parts", "words", "heads"}
-    for explanation in explanations:
-        # Bytes that are no text would not survive in the name of a file on every system.
-        stem = printable(Path(explanation.path).stem).replace("\\", "_") or "image"
-        name, number = stem, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}_{number}"
-        taken.add(name.casefold())
-        yield name
+def write_explanations(out: Path, explanations: Sequence[Explanation], detector: Detector) -> list[Path]:
+    """What :class:`ExplanationFolder` writes, of explanations that are there; the paths of the JSON files."""
+    folder = ExplanationFolder(out, detector, len(explanations))
+    for _ in folder.written(explanations):
+        pass
+    return folder.paths
+
+
+def _rescale(path: Path, scale: float) -> None:
+    """Once the scale of all maps is known, it goes into the JSON file, and the map into the picture beside it."""
+    about = json.loads(path.read_text(encoding="utf-8"))
+    if "error" in about:
+        return
+    write_json(path, {**about, "patch_scale": scale})
+    drawn = path.with_suffix(".png")
+    with Image.open(drawn) as picture:
+        pixels = np.asarray(picture)
+    draw_explanation(drawn, Explanation("", patches=np.array(about["patches"]), picture=pixels), scale=scale)
+
+
+class Spool(Sequence[dict[str, Any]]):
+    """A list of records on the disk; of a long run only their places are held."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._starts: list[int] = []
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one of values that JSON keeps."""
+        self._starts.append(self._file.seek(0, os.SEEK_END))
+        self._file.write(json.dumps(record).encode("ascii") + b"\n")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, place: Any) -> Any:
+        self._file.seek(self._starts[place])
+        return json.loads(self._file.readline())
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+
+def _stem(path: str, taken: set[str]) -> str:
+    """A name for a picture's files that is not among ``taken``; it is put there."""
+    # Bytes that are no text would not survive in the name of a file on every system.
+    stem = printable(Path(path).stem).replace("\\", "_") or "image"
+    name, number = stem, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{stem}_{number}"
+    taken.add(name.casefold())
+    return name

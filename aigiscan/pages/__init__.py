@@ -7,6 +7,7 @@ as JSON that holds no ``<``. A content security policy forbids every request but
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,19 @@ from aigiscan.text import visible
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_FOLDER = Path(__file__).parent / "templates"
+#: where the templates are
+FOLDER = Path(__file__).parent / "templates"
 _KINDS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".svg": "svg+xml"}
 
 
 def render(template: str, **content: Any) -> str:
     """A page from a template of this folder."""
-    return _environment().get_template(template).render(**content)
+    return "".join(chunks(template, **content))
+
+
+def chunks(template: str, **content: Any) -> Iterator[str]:
+    """As :func:`render`, piece by piece: what is given as a generator is gone through as the page is written."""
+    return _environment().get_template(template).generate(**content)
 
 
 def data_uri(content: bytes, kind: str) -> str:
@@ -40,12 +47,12 @@ def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
-        loader=FileSystemLoader(_FOLDER),
+        loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters["visible"] = visible
-    made.globals["style"] = (_FOLDER / "style.css").read_text(encoding="utf-8")
+    made.globals["style"] = (FOLDER / "style.css").read_text(encoding="utf-8")
     return made

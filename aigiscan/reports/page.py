@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 from collections import Counter
@@ -21,9 +20,10 @@ from aigiscan.errors import InputError
 from aigiscan.files import reason, write_file
 from aigiscan.images.thumbnails import Thumbnails, as_files, side_for
 from aigiscan.pages import data_uri, render
+from aigiscan.pages.listing import listing
 from aigiscan.provenance.claims import from_json, says_ai, to_json
 from aigiscan.reports.files import meta_of
-from aigiscan.reports.terminal import common_folder, promise
+from aigiscan.reports.terminal import promise
 from aigiscan.text import printable
 
 _COLUMNS = (
@@ -33,7 +33,6 @@ _COLUMNS = (
 #: more than so many pictures make a page that opens slowly; their thumbnails belong beside it
 INLINE = 2000
 _BINS = 56
-_SCRIPT = Path(__file__).parents[1] / "pages" / "templates" / "scan.js"
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,15 @@ class ReportPage:
             ],
             about=[(name, str(value)) for name, value in about if value],
             histogram=histogram(self.rows, given),
-            rows=self._data(folder),
-            script=_SCRIPT.read_text(encoding="utf-8"),
+            listing=self._listing(folder),
             version=runs[-1].get("aigiscan", __version__),
             date=runs[-1].get("finished", ""),
             command=" ".join(runs[-1].get("command", [])),
         )
 
-    def _data(self, folder: Path) -> dict[str, Any]:
-        addresses = self._addresses(folder)
+    def _listing(self, folder: Path) -> dict[str, Any]:
         maps = _maps(self.explanations, folder)
-        names = [printable(row.path) for row in self.rows]
-        rows = [
+        rows = (
             [
                 *(_plain(getattr(row, column)) for column in _COLUMNS),
                 _note(row),
@@ -105,18 +101,11 @@ class ReportPage:
                 address,
                 maps.get(os.path.abspath(row.path), ""),
             ]
-            for row, address in zip(self.rows, addresses, strict=True)
-        ]
-        for values, name in zip(rows, names, strict=True):
-            values[0] = name
-        digest = hashlib.sha256("\n".join(names).encode("utf-8")).hexdigest()[:16]
-        return {
-            "columns": [*_COLUMNS, "note", "says_ai", "thumbnail", "map"],
-            "rows": rows,
-            "folder": printable(common_folder([row.path for row in self.rows])),
-            "order": "p_ai" if any(row.p_ai is not None for row in self.rows) else "path",
-            "digest": digest,
-        }
+            for row, address in zip(self.rows, self._addresses(folder), strict=True)
+        )
+        judged = any(row.p_ai is not None for row in self.rows)
+        columns = [*_COLUMNS, "note", "says_ai", "thumbnail", "map"]
+        return listing(columns, rows, [row.path for row in self.rows], judged=judged)
 
     def _addresses(self, folder: Path) -> list[str]:
         made = Thumbnails(side_for(len(self.rows))).of(row.path for row in self.rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from aigiscan.detector.verdict import (
     VERDICTS,
     Verdict,
 )
-from aigiscan.text import visible
+from aigiscan.text import common_folder, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,15 +32,6 @@ _STYLES = {
 #: names get so much of the room that is left beside numbers, if they are long, and never less than so many cells
 _NAME_SHARE = 0.5
 _MIN_NAME = 16
-
-
-def common_folder(paths: Sequence[str]) -> str:
-    """The folder that all paths lie in, with a separator at its end; "" if there is none or it is the current one."""
-    try:
-        found = os.path.commonpath([os.path.dirname(path) for path in paths])
-    except ValueError:  # none, or relative and absolute ones
-        return ""
-    return os.path.join(found, "") if found else ""
 
 
 def shorten(text: str, width: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from planted_clip import FP32, coloured, make_detector, write_planted_clip
 
 from aigiscan import api
 from aigiscan.encoders import EncoderOptions, create_encoder
+from aigiscan.explain.explanation import Explanation
 from aigiscan.explain.images import Explainer
-from aigiscan.explain.page import ExplanationPage
+from aigiscan.explain.neighbours import Neighbour
 from aigiscan.explain.windows import cut_windows, score_windows, window_boxes
+from aigiscan.explain.write import ExplanationFolder, write_explanations
 
 EVIL = "<img src=x onerror=document.title='hacked'>.png"
 
@@ -68,7 +71,8 @@ def test_the_verdict_is_that_of_a_scan(by_colour: Any, tmp_path: Path) -> None:
     (why,) = api.explain(detector, tmp_path, device="cpu")
     assert (why.verdict, why.missing["verdict"]) == (scanned.verdict, scanned.error)
     assert "under 170" in scanned.error
-    assert "Uncertain whatever its score" in ExplanationPage([why], detector).html()
+    write_explanations(tmp_path / "why", [why], detector)
+    assert "Uncertain whatever its score" in (tmp_path / "why" / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -132,4 +136,61 @@ def test_the_page_opens_and_stays_in_its_window(browser: Any, explained: Path) -
     browser.set_window_size(500, 800)
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     browser.set_window_size(1200, 900)
+    quiet(browser)
+
+
+@in_a_browser
+def test_twelve_hundred_explanations_are_a_list_in_which_each_opens(
+    browser: Any, by_colour: Any, tmp_path: Path
+) -> None:
+    halves().save(tmp_path / "known.png")
+    encoder = by_colour.make_encoder(device="cpu", precision="fp32")
+    one = Explainer(by_colour, encoder, windows=2).explain(halves())
+    near = {"real": [], "fake": [Neighbour(0, str(tmp_path / "known.png"), "a <b>gan</b>", 0.9)]}
+    gone_through = 0
+
+    def many() -> Iterator[Explanation]:
+        nonlocal gone_through
+        for number in range(1200):
+            gone_through += 1
+            yield replace(one, path=f"f{number % 7}/{number:04d}.png", logit=number / 100, neighbours=near)
+        yield Explanation(f"f0/{EVIL}", error="no such <b>file</b>")
+
+    folder = ExplanationFolder(tmp_path / "why", by_colour, 1201)
+    written = folder.written(many())
+    next(written)
+    assert gone_through < 10  # they are written as they come, and none is kept
+    assert sum(1 for _ in written) == 1200 and len(folder.paths) == 1201
+    page = tmp_path / "why" / "index.html"
+    assert page.read_text(encoding="utf-8").count("data:image/jpeg") == 1201  # each once, and the known one once
+    opened(browser, page)
+    names = "return [...document.querySelectorAll('#list tr[data-place] td:nth-child(2)')].map(e => e.textContent)"
+    shown = browser.execute_script(names)
+    assert len(shown) < 60
+    browser.find_element("css selector", "#list thead th:nth-child(4) button").click()  # the score, highest first
+    assert browser.execute_script(names)[0] == "f2/1199.png"
+    browser.execute_script("document.getElementById('list').scrollTop = 64 * 600")
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    assert "f4/0599.png" in browser.execute_script(names)
+    browser.execute_script("document.getElementById('list').scrollTop = 0")
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    browser.find_element("css selector", "#list tbody td:nth-child(2)").click()
+    about = browser.find_element("id", "large-about")
+    assert browser.find_element("id", "large-name").text == "f2/1199.png"
+    assert "part of the score" in about.text and "a <b>gan</b>" in about.text and "score +11.990" in about.text
+    assert (
+        browser.execute_script(
+            "return [...document.querySelectorAll('#large-about img')].map(image => image.naturalWidth > 0)"
+        )
+        == [True] * 4
+    )
+    browser.set_window_size(500, 800)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    browser.set_window_size(1200, 900)
+    browser.find_element("id", "next").click()
+    assert browser.find_element("id", "large-name").text == "f1/1198.png"
+    browser.find_element("id", "large").send_keys("\ue00c")  # Esc
+    browser.find_element("id", "text").send_keys("onerror")
+    assert browser.execute_script(names) == [f"f0/{EVIL}"]
+    assert "no such <b>file</b>" in browser.find_element("id", "list").text
     quiet(browser)

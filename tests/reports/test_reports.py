@@ -22,9 +22,9 @@ from aigiscan.errors import InputError
 from aigiscan.reports.files import Arrangement, ReportFile, meta_path, part_path
 from aigiscan.reports.meta import MadeBy
 from aigiscan.reports.sinks import ScreenSink, StreamSink, name_line
-from aigiscan.reports.terminal import common_folder, shorten, verdict_table
+from aigiscan.reports.terminal import shorten, verdict_table
 from aigiscan.reports.writers import CsvFormat, JsonLinesFormat, ReportFormat, choose_format
-from aigiscan.text import printable
+from aigiscan.text import common_folder, printable
 
 #: any bytes a file system may have in a name
 names = st.binary(min_size=1, max_size=40).filter(lambda b: b"\0" not in b).map(os.fsdecode)

@@ -3,6 +3,7 @@
 const given = JSON.parse(document.getElementById("rows").textContent);
 const names = given.columns, at = Object.fromEntries(names.map((name, i) => [name, i]));
 const rows = given.rows, $ = id => document.getElementById(id), list = $("list");
+const known = $("known") ? JSON.parse($("known").textContent) : [];  // pictures that several explanations show
 const common = given.folder, storage = "aigiscan-marks-" + given.digest;
 const short = row => row[at.path].startsWith(common) ? row[at.path].slice(common.length) : row[at.path];
 const folderOf = row => { const name = short(row), cut = name.replaceAll("\\", "/").lastIndexOf("/"); return cut < 0 ? "." : name.slice(0, cut); };
@@ -18,7 +19,7 @@ function element(tag, words, kind) {
   if (kind) made.className = kind;
   return made;
 }
-const number = (value, digits) => value === null ? "" : value.toFixed(digits);
+const number = (value, digits) => value == null ? "" : value.toFixed(digits);
 function picture(row, kind) {
   const address = row[at.thumbnail];
   if (!address) return element("span", "no picture", kind + " nothumb");
@@ -55,7 +56,7 @@ function choose() {
 }
 
 const COLUMNS = [["", null, 88], ["picture", "path", 0], ["verdict", "verdict", 105], ["p_ai", "p_ai", 70], ["score", "score", 80, "wide"],
-  ["p_value", "p_value", 80, "wide"], ["note", "note", 0, "wide"]];
+  ["p_value", "p_value", 80, "wide"], ["note", "note", 0, "wide"]].filter(([, key]) => !key || key in at);
 const HEIGHT = 64, CARD = [180, 210];
 let body;
 function build() {
@@ -96,7 +97,9 @@ function line(place) {
   const name = element("td", undefined, "text"); name.append(element("span", (marks.has(row[at.path]) ? "★ " : "") + short(row), "cut"));
   const note = element("td", undefined, "text wide"); note.append(element("span", reason(row), "cut"));
   made.append(first, name, element("td", row[at.verdict], "text verdict " + row[at.verdict]), element("td", number(row[at.p_ai], 3)),
-    element("td", number(row[at.score], 3), "wide"), element("td", number(row[at.p_value], 4), "wide"), note);
+    element("td", number(row[at.score], 3), "wide"));
+  if ("p_value" in at) made.append(element("td", number(row[at.p_value], 4), "wide"));
+  made.append(note);
   return made;
 }
 function card(place, each) {
@@ -126,6 +129,12 @@ function fill() {
     const map = element("img"); map.alt = "Contribution of each patch to the score"; map.src = row[at.map]; $("large-picture").append(map);
   }
   $("mark").checked = marks.has(row[at.path]);
+  const about = $("about-" + shown[current]);
+  $("large-about").replaceChildren(...(about ? [about.content.cloneNode(true)] : []));
+  for (const image of $("large-about").querySelectorAll("[data-own]")) image.src = row[at.thumbnail];
+  for (const image of $("large-about").querySelectorAll("[data-known]")) image.src = known[image.dataset.known];
+  $("large-picture").hidden = $("large-facts").hidden = Boolean(about);
+  if (about) return;
   const facts = [["verdict", row[at.verdict]], ["reason", reason(row)], ["p_ai", number(row[at.p_ai], 4)], ["score", number(row[at.score], 4)],
     ["p_value", number(row[at.p_value], 5)], ["generator", row[at.generator]], ["provenance", row[at.provenance]],
     ["size", row[at.width] ? `${row[at.width]} × ${row[at.height]} px, ${row[at.format]}, ${row[at.bytes]} bytes` : ""],
