@@ -30,7 +30,8 @@ T = TypeVar("T")
 Advance = Callable[[int], None]
 
 _PLAIN_WIDTH = 120  # of tables in log files
-_running: tuple[Progress, Advance] | None = None
+#: the bar that is drawn, and what a bar that would begin within it does instead
+_running: tuple[Progress, Callable[[str, int | None], Advance]] | None = None
 
 
 class _ToStderr(logging.Handler):
@@ -119,21 +120,50 @@ def track(items: Iterable[T], *, total: int | None, description: str, rows_on_te
 def bar(description: str, total: int | None, *, rows_on_terminal: bool = False) -> Iterator[Advance]:
     """A progress bar on standard error if it is a terminal; gives the function that takes how much was done.
 
-    There is one bar at a time: inside another one, what is done counts for that one, whose total knew of it.
+    There is one bar at a time: inside another one, what is done counts for that one, whose total knew of it, or, inside
+    :func:`whole`, for a part of it.
     rows_on_terminal: what is done is printed there as it comes, so no bar is drawn.
     """
     global _running
     if _running is not None:
-        yield _running[1]
+        yield _running[1](description, total)
         return
     if rows_on_terminal or not sys.stderr.isatty() or not _logger().isEnabledFor(logging.INFO):
         yield lambda done: None
         return
     with _bars() as progress:
         task = progress.add_task(visible(description), total=total)
-        _running = (progress, lambda done: progress.advance(task, done))
+
+        def advance(done: int) -> None:
+            progress.advance(task, done)
+
+        _running = (progress, lambda *_: advance)
         try:
-            yield _running[1]
+            yield advance
+        finally:
+            _running = None
+
+
+@contextmanager
+def whole(description: str, parts: int) -> Iterator[None]:
+    """One bar for a command of several parts, each of which would draw its own; as if all were of one length."""
+    global _running
+    if not sys.stderr.isatty() or not _logger().isEnabledFor(logging.INFO):
+        yield
+        return
+    begun = 0
+    with _bars() as progress:
+        task = progress.add_task(visible(description), total=parts)
+
+        def part(name: str, total: int | None) -> Advance:
+            nonlocal begun
+            progress.update(task, completed=begun, description=visible(f"{description}: {name}"))
+            begun += 1
+            return lambda done: progress.advance(task, done / (total or 1))
+
+        _running = (progress, part)
+        try:
+            yield
         finally:
             _running = None
 

@@ -92,6 +92,7 @@ def evaluate(
     from aigiscan.detector.detector import Detector
     from aigiscan.evaluation.report import EvaluationReport
     from aigiscan.images.labels import label_folders
+    from aigiscan.store import is_store
 
     paths = paths or []
     if bool(real or fake) == bool(paths):
@@ -106,40 +107,46 @@ def evaluate(
     running = {"batch_size": batch_size, "workers": workers, "device": device}
     channels = _channels(features)
     given: list[str | list[ImageRecord]] = [*paths] if paths else [label_folders(real, fake)]
-    inputs = load_inputs(given, encoder, equalize, channels, families, running, embed=not detectors)
-    if audit:
-        _audit(report, inputs[0], seed)
-    if geometry:
-        views.geometry(report, inputs, features, seed=seed)
-    if spectra:
-        views.spectra(report, inputs, size=spectra_size)
-    if detectors:
-        unseen = evaluate_detectors(
-            report, inputs, detectors, max_fpr=max_fpr, draws=draws, seed=seed, running=running, gallery=gallery
-        )
-        if robustness:
-            pictures.of_detectors(report, unseen, max_images=max_images, draws=draws, seed=seed, running=running)
-    else:
-        entries = make_entries(inputs, classifier, param, features, families)
-        if train_on is not None:
-            _train_on(report, entries, train_on, max_fpr=max_fpr, draws=draws, seed=seed)
-        elif held_out:
-            _held_out(report, entries, folds=folds, max_fpr=max_fpr, draws=draws, seed=seed, gallery=gallery)
-        if train_on is None and transfer is not False:
-            try:
-                _transfer(
-                    report, entries, grid=bool(grid), min_images=min_images, max_fpr=max_fpr, draws=draws, seed=seed
-                )
-            except FitError as error:
-                if transfer:
-                    raise
-                console.note(f"no transfer matrix: {error}")
-        if train_on is None:
-            _confusions(report, entries, seed=seed)
-        if robustness:
-            pictures.of_fits(report, entries, max_images=max_images, draws=draws, seed=seed, running=running)
-        if quality_matrix:
-            pictures.quality(report, entries, max_images=max_images, seed=seed, running=running)
+    stores = sum(isinstance(one, str) and is_store(one) for one in given)
+    embedded = 0 if detectors else (len(given) - stores) * len(encoder)
+    tables = len(given) if detectors else stores + embedded
+    parts = embedded + audit + tables * (spectra + quality_matrix + (len(detectors) or 1) * robustness)
+    parts += len(detectors) * tables or (held_out and train_on is None)
+    with console.whole("evaluate", parts):
+        inputs = load_inputs(given, encoder, equalize, channels, families, running, embed=not detectors)
+        if audit:
+            _audit(report, inputs[0], seed)
+        if geometry:
+            views.geometry(report, inputs, features, seed=seed)
+        if spectra:
+            views.spectra(report, inputs, size=spectra_size)
+        if detectors:
+            unseen = evaluate_detectors(
+                report, inputs, detectors, max_fpr=max_fpr, draws=draws, seed=seed, running=running, gallery=gallery
+            )
+            if robustness:
+                pictures.of_detectors(report, unseen, max_images=max_images, draws=draws, seed=seed, running=running)
+        else:
+            entries = make_entries(inputs, classifier, param, features, families)
+            if train_on is not None:
+                _train_on(report, entries, train_on, max_fpr=max_fpr, draws=draws, seed=seed)
+            elif held_out:
+                _held_out(report, entries, folds=folds, max_fpr=max_fpr, draws=draws, seed=seed, gallery=gallery)
+            if train_on is None and transfer is not False:
+                try:
+                    _transfer(
+                        report, entries, grid=bool(grid), min_images=min_images, max_fpr=max_fpr, draws=draws, seed=seed
+                    )
+                except FitError as error:
+                    if transfer:
+                        raise
+                    console.note(f"no transfer matrix: {error}")
+            if train_on is None:
+                _confusions(report, entries, seed=seed)
+            if robustness:
+                pictures.of_fits(report, entries, max_images=max_images, draws=draws, seed=seed, running=running)
+            if quality_matrix:
+                pictures.quality(report, entries, max_images=max_images, seed=seed, running=running)
     page = report.write()
     console.note(f"wrote {page}; its tables lie beside it as CSV and JSON")
 

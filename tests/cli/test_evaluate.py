@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_calls import call
 from PIL import Image
+
+from aigiscan.cli import console
+from aigiscan.cli.app import app
 
 GENERATORS = {"green_gan": "gan", "grass_gan": "gan", "blue_diffusion": "diffusion", "sky_diffusion": "diffusion"}
 
@@ -326,3 +331,28 @@ def test_real_and_fake_are_folders_of_their_own(folder, tmp_path):
     assert {row["generator"] for row in generators} == set(GENERATORS)
     for wrong in ((), (folder, "--real", real, "--fake", fake)):
         call("evaluate", *wrong, "-o", tmp_path / "no", refused="--real PATH and --fake PATH")
+
+
+def test_one_bar_with_a_total_for_the_whole_command(store, folder, tmp_path, monkeypatch):
+    """Embedding, audit, spectra, folds and perturbations count for one bar, and fill it."""
+    drawn = []
+    real_bars = console._bars
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def bars():
+        drawn.append(real_bars())
+        return drawn[-1]
+
+    monkeypatch.setattr(console, "_bars", bars)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    options = ["--audit", "--spectra", "--spectra-size", "16", "--robustness", "--draws", "20", "--folds", "3"]
+    arguments = ["evaluate", str(store), str(folder), "-o", str(tmp_path / "out"), *options]
+    app([*arguments, "-e", "color:rgb", "--no-transfer", "--gallery", "0"], standalone_mode=False)
+    (bar,) = drawn
+    (task,) = bar.tasks
+    assert task.total == 7  # the folder embedded; the audit; spectra of two; the folds; perturbations of two
+    assert task.completed == pytest.approx(7, abs=0.01)
+    assert task.description.startswith("evaluate: perturb ")
