@@ -61,12 +61,17 @@ class LiteEncoder(Encoder):
 
     def channels(self) -> dict[str, ChannelSpec]:
         """One channel: ``embedding``."""
-        return {CHANNEL_EMBEDDING: ChannelSpec((dimension(self.stages),))}
+        return {CHANNEL_EMBEDDING: ChannelSpec((self.width,))}
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return dimension(self.stages)
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Encoder.fingerprint`."""
         return self._described(
-            weights=weights_sha256(_weights_file()),
+            weights=weights_sha256(shipped_file("weights.safetensors")),
             preprocessing={**self.preprocessing, "mean": [MEAN] * 3, "std": [STD] * 3},
             precision=self.precision,
         )
@@ -87,20 +92,27 @@ class LiteEncoder(Encoder):
         x = torch.from_numpy(pixels).to(self._device)
         x = ((x.float() / 255 - MEAN) / STD).to(torch_dtype(self.precision))
         with torch.inference_mode(), exact_products(self.precision):
-            found = _statistics(model, x.contiguous(memory_format=torch.channels_last), self.stages)
+            found = self._columns(model, x.contiguous(memory_format=torch.channels_last))
         matrix: np.ndarray = found.cpu().numpy()
         return matrix
 
+    def _columns(self, model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """Normalised pixels [b, 3, h, w] → float32 [b, d]."""
+        return statistics(model, x, self.stages)
+
     def _embedding(self, parts: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        matrix = np.concatenate(parts) if parts else np.zeros((0, dimension(self.stages)), np.float32)
+        matrix = np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)
         return {CHANNEL_EMBEDDING: unit_length(matrix) if self.options.normalize else matrix}
+
+    def _load(self, device: torch.device, precision: str) -> torch.nn.Module:
+        return load_network(device, precision)
 
     def _loaded(self) -> torch.nn.Module:
         with self._lock:
             if self._model is None:
                 self._device = choose_device(self.options.device)
                 check_precision(self.precision, self._device)
-                self._model = _load(self._device, self.precision)
+                self._model = self._load(self._device, self.precision)
             return self._model
 
 
@@ -109,30 +121,32 @@ def dimension(stages: Sequence[int]) -> int:
     return 2 * sum(STAGES[i] for i in stages) + 1280
 
 
-def _weights_file() -> Path:
-    path = shipped_models_dir() / "lite" / "weights.safetensors"
+def shipped_file(name: str) -> Path:
+    """A file of ``models/lite``; EncoderError if this installation lacks it."""
+    path = shipped_models_dir() / "lite" / name
     if not path.is_file():
         raise EncoderError(f"the weights of 'lite' are missing from this installation: {path}; install aigiscan again")
     return path
 
 
-def _load(device: torch.device, precision: str) -> torch.nn.Module:
+def load_network(device: torch.device, precision: str) -> torch.nn.Module:
+    """The shipped network in evaluation mode, normalisations folded into its convolutions."""
     import timm
     import torch
 
     model = timm.create_model("efficientnet_lite0", pretrained=False, bn_eps=BN_EPSILON)
     state = {
         key: value.float() if value.is_floating_point() else value
-        for key, value in load_weights(_weights_file()).items()
+        for key, value in load_weights(shipped_file("weights.safetensors")).items()
     }
     model.load_state_dict(state)
     model = model.eval().requires_grad_(False)
-    _fold_batch_norms(model)
+    fold_batch_norms(model)
     model = model.to(memory_format=torch.channels_last)
     return model.to(device=device, dtype=torch_dtype(precision))
 
 
-def _fold_batch_norms(model: torch.nn.Module) -> None:
+def fold_batch_norms(model: torch.nn.Module) -> None:
     """Put every batch normalisation into the convolution before it: the same numbers up to rounding, 1.4× faster."""
     from timm.layers import BatchNormAct2d
     from torch import nn
@@ -149,14 +163,21 @@ def _fold_batch_norms(model: torch.nn.Module) -> None:
                 setattr(parent, name, child.act)
 
 
-def _statistics(model: Any, x: torch.Tensor, stages: Sequence[int] = tuple(STAGES)) -> torch.Tensor:
-    """Normalised pixels [b, 3, h, w] → float32 [b, d]."""
+def statistics(
+    model: Any,
+    x: torch.Tensor,
+    stages: Sequence[int] = tuple(STAGES),
+    read: dict[int, torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Normalised pixels [b, 3, h, w] → float32 [b, d]; the maps after the blocks that ``read`` names are put there."""
     import torch
 
     columns = []
     x = model.bn1(model.conv_stem(x))
     for i, block in enumerate(model.blocks):
         x = block(x)  # [b, c, h, w]
+        if read is not None and i in read:
+            read[i] = x
         if i in stages:
             values = x.float().flatten(2)
             columns += [values.mean(2), values.std(2, correction=0)]

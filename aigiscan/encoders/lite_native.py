@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from aigiscan.encoders.lite import LiteEncoder, dimension
+from aigiscan.encoders.lite import LiteEncoder
 from aigiscan.encoders.pixels import central_crop, chw
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class LiteNativeEncoder(LiteEncoder):
 
     def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
         """uint8 (3, h, w) of any shapes → ``embedding`` (n, 2144), in their order."""
-        matrix = np.zeros((len(inputs), dimension(self.stages)), np.float32)
+        matrix = np.zeros((len(inputs), self.width), np.float32)
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, pixels in enumerate(inputs):
             by_shape[pixels.shape].append(i)

@@ -36,6 +36,11 @@ ENCODERS: dict[str, Kind] = {
         "lite:native",
         "the same network on pixels that were not resized (shipped)",
     ),
+    "lite:trained": Kind(
+        "aigiscan.encoders.lite_trained:LiteTrainedEncoder",
+        "lite:trained",
+        "lite:native and the logits of small networks trained on labelled pictures (shipped)",
+    ),
     "spam": Kind("aigiscan.encoders.spam:SpamEncoder", "spam", "pixel adjacency statistics (no weights)"),
     "timm": Kind(
         "aigiscan.encoders.timm_encoder:TimmEncoder", "timm:NAME[@SIDE][/FILE]", "any timm model, DINOv2 among them"

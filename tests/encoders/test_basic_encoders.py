@@ -88,7 +88,7 @@ def test_lite_weights_classify_as_imagenet_does() -> None:
 
     from aigiscan.encoders import lite
 
-    model = lite._load(torch.device("cpu"), "fp32")
+    model = lite.load_network(torch.device("cpu"), "fp32")
     encoder = create_encoder("lite")
     pixels = [encoder.prepare(Image.fromarray(load_sample_image(n))) for n in ("flower.jpg", "china.jpg")]
     x = (torch.from_numpy(np.stack(pixels)).float() / 255 - lite.MEAN) / lite.STD
@@ -105,12 +105,12 @@ def test_folding_changes_no_feature() -> None:
 
     plain = timm.create_model("efficientnet_lite0", pretrained=False, bn_eps=lite.BN_EPSILON).eval()
     plain.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in load_weights(lite._weights_file()).items()}
+        {k: v.float() if v.is_floating_point() else v for k, v in load_weights(lite.shipped_file("weights.safetensors")).items()}
     )
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        folded = lite._statistics(lite._load(torch.device("cpu"), "fp32"), x)
-        torch.testing.assert_close(folded, lite._statistics(plain, x), atol=1e-4, rtol=1e-4)
+        folded = lite.statistics(lite.load_network(torch.device("cpu"), "fp32"), x)
+        torch.testing.assert_close(folded, lite.statistics(plain, x), atol=1e-4, rtol=1e-4)
 
 
 def test_smoothness_sees_blur_and_enlarging() -> None:
@@ -243,3 +243,55 @@ def test_native_crop_keeps_the_jpeg_grid() -> None:
     cropped = np.asarray(central_crop(Image.fromarray(grid), 512))
     assert cropped.shape == (512, 512, 3)
     assert cropped[0, 0, 0] == 255 and cropped[8, 8, 0] == 255
+
+
+def test_trained_lite_is_native_lite_and_the_logits_of_its_networks() -> None:
+    import torch
+    from torch.nn import functional as F
+
+    from aigiscan.encoders import lite
+
+    native, trained = (create_encoder(name, EncoderOptions(device="cpu")) for name in ("lite:native", "lite:trained"))
+    picture = noise(160, 96)
+    found = trained.encode([trained.prepare(picture)])["embedding"][0]
+    np.testing.assert_allclose(found[:2144], native.encode([native.prepare(picture)])["embedding"][0], rtol=1e-6)
+    # the same numbers from the unfolded networks, on maps taken by hand
+    model = lite.load_network(torch.device("cpu"), "fp32")
+    pixels = torch.from_numpy(trained.prepare(picture))[None].float()
+    with torch.inference_mode():
+        x = model.blocks[0](model.bn1(model.conv_stem((pixels - 127) / 128)))
+        fine = model.blocks[1](x)
+        coarse = model.blocks[2](fine)
+        assert coarse.shape[2:] == (12, 20)
+        # four neighbours of a channel side by side
+        blocks = fine.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 1, 4, 5, 2, 3).reshape(1, 96, 12, 20)
+        state = lite.load_weights(lite.shipped_file("trained.safetensors"))
+
+        def conv(key: str, x: torch.Tensor, stride: int = 1) -> torch.Tensor:
+            kernel, norm = state[f"{key}.conv.weight"].float(), {n: state[f"{key}.bn.{n}"] for n in BATCH_NORM}
+            x = F.conv2d(x, kernel, stride=stride, padding=kernel.shape[2] // 2)
+            return F.batch_norm(x, norm["running_mean"], norm["running_var"], norm["weight"], norm["bias"])
+
+        for i, logit in enumerate(found[2144:]):
+            mean, var = (state[f"{i}.normalise.running_{name}"] for name in ("mean", "var"))
+            x = F.batch_norm(torch.cat([blocks, coarse], 1), mean, var)
+            x = conv(f"{i}.down", conv(f"{i}.entry", x).relu(), 2).relu()
+            for k in range(3):
+                x = (x + conv(f"{i}.blocks.{k}.second", conv(f"{i}.blocks.{k}.first", x).relu())).relu()
+            expected = x.mean((2, 3)) @ state[f"{i}.logit.weight"].float().T + state[f"{i}.logit.bias"]
+            np.testing.assert_allclose(logit, float(expected), rtol=1e-3, atol=1e-3)
+
+
+BATCH_NORM = ("running_mean", "running_var", "weight", "bias")
+
+
+def test_trained_lite_names_its_logits_and_takes_any_shape() -> None:
+    trained = create_encoder("lite:trained", EncoderOptions(device="cpu"))
+    assert trained.columns()[2143:2145] == ["lite:trained:2143", "lite:trained:logit:0"]
+    assert len(trained.columns()) == 2149 == trained.channels()["embedding"].shape[0]
+    pictures = [noise(*size) for size in ((97, 61), (1, 1), (33, 200), (97, 61))]
+    inputs = [trained.prepare(picture) for picture in pictures]
+    together = trained.encode(inputs)["embedding"]
+    assert np.isfinite(together).all()
+    alone = np.concatenate([trained.encode([one])["embedding"] for one in inputs])
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)

@@ -25,6 +25,7 @@ NAMES = {
     "mini": ["mini"],
     "lite": ["lite"],
     "lite:native": ["lite:native"],
+    "lite:trained": ["lite:trained"],
     "spam": ["spam"],
     "timm": ["timm:test_vit/{timm}"],
     "color": ["color:rgb", "color:hsv", "color:ycbcr"],
