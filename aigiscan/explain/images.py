@@ -66,7 +66,7 @@ class Explainer:
     >>> explainer = Explainer(detector, load_for_explaining(detector, device="cpu"))
     >>> (why,) = explainer.explain_all([ImageRecord("examples/photos/rocket.jpg")])
     >>> sorted(why.parts), bool(abs(why.sum_of_parts - why.logit) < 1e-4), why.windows.scores.shape
-    (['intercept', 'lite', 'lite:native', 'spam'], True, (3, 3))
+    (['intercept', 'lite', 'lite:trained', 'lite:trained:logit', 'spam'], True, (3, 3))
     """
 
     def __init__(

@@ -203,7 +203,7 @@ def test_a_number_with_an_exponent_is_one(store: Path, tmp_path: Path) -> None:
 
 
 def test_detectors_list_show_and_classifiers() -> None:
-    assert "builtin\tlite+lite:native+spam\tdemonstration grade" in call("detectors", "list").stdout
+    assert "builtin\tlite+lite:trained+spam\tdemonstration grade" in call("detectors", "list").stdout
     card = yaml.safe_load(call("detectors", "show", "builtin", "--full").stdout)
     assert card["grade"] == "demonstration grade" and card["metrics"]["held_out"]
     page = call("detectors", "show", "builtin").stdout
