@@ -18,6 +18,9 @@ from pathlib import Path
 import numpy as np
 from bench_features import fit_together, read
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
+from fit_builtin import combined, tables_and_logits, unseen
+
 from aigiscan.detector.calibration import SMALL_SIDE, Calibration
 from aigiscan.detector.doubt import most_smooth, spam_columns
 from aigiscan.encoders import encoder_from_fingerprint
@@ -45,14 +48,24 @@ def main() -> None:
     data = read(given.stores, [], 1)
     table, folds = data.table, data.folds[0]
     matrix, real = table.channels["embedding"], table.label == 0
-    matrices = [np.concatenate([part[k] for part in data.parts.values()], 1) for k in range(2)]
+    tables, logits, own = tables_and_logits(given.stores)
+    matrices = [t.channels["embedding"] for t in tables]  # the logits' columns are 0: they get no weight
     coef, intercept = fit_together(np.concatenate(matrices), data, given.C)
 
-    def scores(rows: np.ndarray, features: np.ndarray) -> np.ndarray:
+    def probe(rows: np.ndarray, features: np.ndarray) -> np.ndarray:
         found: np.ndarray = (features @ coef.astype(np.float32) + intercept)[np.arange(len(rows)), folds[rows]]
         return found
 
-    everything = scores(np.arange(len(table)), matrix)
+    n = np.arange(len(table))
+    held_out = np.stack([probe(n, m) for m in matrices], 1)
+    counts = combined(table, folds, held_out, unseen(table, folds, logits))[1]
+
+    def scores(rows: np.ndarray, features: np.ndarray) -> np.ndarray:
+        network = own[folds[rows] // 2]
+        found: np.ndarray = probe(rows, features) + counts[folds[rows]] * features[np.arange(len(rows)), network]
+        return found
+
+    everything = scores(n, matrix)
     large = data.sides >= SMALL_SIDE
     limits = [Calibration.from_scores(everything[real & large], None, rate).threshold_ai for rate in (0.01, 0.05)]
     columns, limit = spam_columns(table.encoder["fingerprint"]), most_smooth(table, given.smoothest)

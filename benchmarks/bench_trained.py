@@ -25,8 +25,8 @@ def main() -> None:
     """Fit, judge, print."""
     tables, logits, _ = tables_and_logits(sys.argv[1:])
     result = fit(tables, SETTINGS)
-    alone = unseen(result, logits)
-    together, counts = combined(result, alone)
+    alone = unseen(result.table, result.folds, logits)
+    together, counts = combined(result.table, result.folds, result.held_out, alone)
     sides = np.where(result.table.small, 0, 256)
     data = features.Data(result.table, list(result.equalizations), {}, sides, result.folds[None], [])
     print(f"a logit counts {counts.mean():.2f} ({counts.min():.2f} to {counts.max():.2f}) times the probe's score\n")

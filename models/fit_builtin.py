@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from aigiscan.classifiers.ensemble import classifier_entry
 from aigiscan.detector.calibration import Calibration
-from aigiscan.detector.fit import FitResult, FitSettings, fit
+from aigiscan.detector.fit import FitSettings, fit
 from aigiscan.detector.table import FitTable, aligned, sample_weights, table_from_store
 from aigiscan.encoders import encoder_from_fingerprint
 from aigiscan.encoders.lite import shipped_file
@@ -62,10 +62,10 @@ def tables_and_logits(stores: list[str]) -> tuple[list[FitTable], np.ndarray, np
     return without, logits, np.flatnonzero(own)
 
 
-def unseen(result: FitResult, logits: np.ndarray) -> np.ndarray:
+def unseen(table: FitTable, folds: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """(n, treatments): each picture's logit by the network that did not see its source; checked against its file."""
-    network = result.folds // 2
-    lines = sorted(f"{sha} {i}" for sha, i in zip(result.table.text["sha256"], network, strict=True))
+    network = folds // 2
+    lines = sorted(f"{sha} {i}" for sha, i in zip(table.text["sha256"], network, strict=True))
     with safe_open(shipped_file("trained.safetensors"), "np") as file:
         left_out = (file.metadata() or {}).get("left_out", "")
     if hashlib.sha256("\n".join(lines).encode()).hexdigest() != left_out:
@@ -73,17 +73,18 @@ def unseen(result: FitResult, logits: np.ndarray) -> np.ndarray:
     return logits[np.arange(len(network)), :, network]
 
 
-def combined(result: FitResult, unseen_logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(scores (n, treatments), what the logit counts beside the probe's score in each fold)."""
-    table, k = result.table, unseen_logits.shape[1]
-    weight, counts = sample_weights(table.label, table.sources, "source"), []
-    scores = result.held_out.copy()
-    for fold in range(result.folds.max() + 1):
-        others = result.folds != fold
-        X = np.column_stack([result.held_out[others].T.ravel(), unseen_logits[others].T.ravel()])
+def combined(
+    table: FitTable, folds: np.ndarray, held_out: np.ndarray, logits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(scores (n, treatments), what a logit counts beside a probe's score in each fold) of such scores and logits."""
+    k, weight, counts = logits.shape[1], sample_weights(table.label, table.sources, "source"), []
+    scores = held_out.copy()
+    for fold in range(folds.max() + 1):
+        others = folds != fold
+        X = np.column_stack([held_out[others].T.ravel(), logits[others].T.ravel()])
         model = LogisticRegression(C=1e6).fit(X, np.tile(table.label[others], k), np.tile(weight[others], k))
         counts.append(model.coef_[0, 1] / model.coef_[0, 0])
-        scores[~others] += counts[-1] * unseen_logits[~others]
+        scores[~others] += counts[-1] * logits[~others]
     return scores, np.array(counts)
 
 
@@ -91,7 +92,7 @@ def main(stores: list[str], out: str) -> None:
     """Fit, add, calibrate, measure, write."""
     tables, logits, columns = tables_and_logits(stores)
     result = fit(tables, SETTINGS)
-    scores, counts = combined(result, unseen(result, logits))
+    scores, counts = combined(result.table, result.folds, result.held_out, unseen(result.table, result.folds, logits))
     print(f"a logit counts {counts.mean():.2f} ({counts.min():.2f} to {counts.max():.2f}) times the probe's score")
     detector, real, small = result.detector, result.table.label == 0, result.table.small
     judge = detector.classifier

@@ -34,11 +34,11 @@ from aigiscan.classifiers.folds import source_folds, train_test
 from aigiscan.detector.table import sample_weights
 from aigiscan.encoders.lite import MEAN, STD, load_network, statistics
 from aigiscan.encoders.lite_trained import CHANNELS, NETWORKS, READ, network, side_by_side
-from aigiscan.evaluation.metrics import auc
 from aigiscan.images.decode import decode
 from aigiscan.images.equalize import Equalization
 from aigiscan.images.labels import find_labelled
 from aigiscan.images.records import ImageRecord
+from aigiscan.metrics import auc
 
 CROP, BATCH, RATE = 448, 128, 2e-3
 #: chances of the versions of a picture, and of crops of so many cells (of 8 pixels)

@@ -105,7 +105,10 @@ def test_folding_changes_no_feature() -> None:
 
     plain = timm.create_model("efficientnet_lite0", pretrained=False, bn_eps=lite.BN_EPSILON).eval()
     plain.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in load_weights(lite.shipped_file("weights.safetensors")).items()}
+        {
+            k: v.float() if v.is_floating_point() else v
+            for k, v in load_weights(lite.shipped_file("weights.safetensors")).items()
+        }
     )
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
