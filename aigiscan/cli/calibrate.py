@@ -27,8 +27,6 @@ def calibrate(
     max_fpr: float | None = typer.Option(
         None,
         "--max-fpr",
-        metavar="RATE",
-        rich_help_panel=options.PROMISE,
         help="At most this share of photographs like yours may be called ai. Default: what was promised before.",
     ),
     twins: Twins = "",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aigiscan.cli.options import INPUT, MODEL
 from aigiscan.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,34 +17,23 @@ Captions = Annotated[
     str,
     typer.Option(
         "--captions",
-        metavar="SOURCE",
         help="given (a manifest's column, or .txt files beside the pictures), or a captioner for those without: "
         "open_clip:coca_ViT-L-14/TAG, hf:Salesforce/blip2-opt-2.7b, hf:FOLDER.",
-        rich_help_panel=MODEL,
     ),
 ]
 Prompt = Annotated[
     str,
-    typer.Option(
-        "--prompt", metavar="TEXT", help="What an hf: captioner is asked or goes on from.", rich_help_panel=MODEL
-    ),
+    typer.Option("--prompt", help="What an hf: captioner is asked or goes on from."),
 ]
 Objects = Annotated[
     str,
-    typer.Option(
-        "--objects",
-        metavar="SOURCE",
-        help="given (.json files beside the pictures), or hf:IDEA-Research/grounding-dino-tiny.",
-        rich_help_panel=MODEL,
-    ),
+    typer.Option("--objects", help="given (.json files beside the pictures), or hf:IDEA-Research/grounding-dino-tiny."),
 ]
 Twins = Annotated[
     str,
     typer.Option(
         "--twins",
-        metavar="FOLDER",
         help="Pictures of the same stems that a generator made from the captions; or given: a manifest's column twin.",
-        rich_help_panel=INPUT,
     ),
 ]
 

@@ -17,43 +17,54 @@ from typer.core import TyperCommand, TyperGroup
 from typer.models import ArgumentInfo, OptionInfo
 
 from aigiscan.cli import completion
-from aigiscan.cli.options import INPUT, MODEL, OUTPUT, PROMISE, RUNNING
+from aigiscan.cli.options import INPUT, MODEL, OUTPUT, PROMISE, PROVENANCE, RUNNING
 
 _GROUPS = {
-    INPUT: "include exclude all_files max_pixels unlabelled families train_on pair train validate "
-    "neighbours phrases real fake captions deep c2pa_trust",
-    MODEL: "detector encoder heads blocks pooling projection normalize equalize precision classifier "
-    "features param C intercept standardize grid base from_ weighting folds name grade description "
-    "limit score max_steps strategy among tune",
-    PROMISE: "max_fpr max_miss fdr prior calibrate_on",
+    INPUT: "include exclude all_files max_pixels unlabelled train_on pair train validate neighbours phrases real fake "
+    "also old twins equalize explanations",
+    MODEL: "detector encoder heads blocks pooling projection normalize precision classifier features param C intercept "
+    "standardize grid base from_ weighting families captions prompt objects score max_steps strategy among tune",
+    PROMISE: "max_fpr max_miss fdr prior calibrate_on folds",
     OUTPUT: "output channel captions_only top k plot as_json gallery transfer held_out audit robustness "
-    "quality_matrix geometry spectra spectra_size min_images max_images draws full windows",
-    RUNNING: "resume prune yes cache restart batch_size dry_run workers jobs device seed backend scheduler",
+    "quality_matrix geometry spectra spectra_size min_images max_images draws full windows name grade description "
+    "limit least_side smoothest html thumbnails report_format excel_safe only sort table print0 quiet fail_on",
+    RUNNING: "resume prune yes cache restart batch_size dry_run workers jobs device seed backend scheduler isolate "
+    "time_limit",
+    PROVENANCE: "deep c2pa_trust online provenance_only hashed personal",
 }
 _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split()}
 _METAVARS = {
-    "paths": "PATH",
-    "images": "IMAGE",
-    "store": "STORE",
-    "pair": "A B",
-    "param": "KEY=VALUE",
-    "families": "FILE",
-    "phrases": "FILE",
-    "features": "VIEW",
-    "equalize": "STEPS",
-    "train": "GENERATOR",
-    "validate": "GENERATOR",
-    "train_on": "STORE",
-    "neighbours": "STORE",
-    "calibrate_on": "FOLDER",
-    "from_": "DETECTOR",
-    "base": "DETECTOR",
-    "max_fpr": "RATE",
-    "max_miss": "RATE",
-    "grade": "TEXT",
-    "description": "TEXT",
-    "limit": "TEXT",
-    "scheduler": "ADDRESS",
+    name: word
+    for word, names in {
+        "PATH": "paths real fake",
+        "IMAGE": "images",
+        "STORE": "store train_on neighbours also cache",
+        "FOLDER": "calibrate_on twins thumbnails explanations",
+        "FILE": "families phrases html",
+        "DATA": "old",
+        "DETECTOR": "from_ base",
+        "GENERATOR": "train validate",
+        "A B": "pair",
+        "NAME": "encoder classifier grid",
+        "VIEW": "features",
+        "STEPS": "equalize",
+        "SOURCE": "captions objects",
+        "KEY=VALUE": "param",
+        "HOW": "weighting",
+        "RATE": "max_fpr max_miss fdr",
+        "SHARE": "prior smoothest",
+        "PIXELS": "least_side",
+        "SECONDS": "time_limit",
+        "TEXT": "name grade description limit prompt",
+        "VERDICTS": "only fail_on",
+        "ORDER": "sort",
+        "FORMAT": "report_format",
+        "GLOB": "include exclude",
+        "PEM": "c2pa_trust",
+        "WHERE": "backend",
+        "ADDRESS": "scheduler",
+    }.items()
+    for name in names.split()
 }
 _BY_TYPE = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
 _COMPLETERS: dict[str, Callable[..., list[str]]] = {

@@ -63,30 +63,22 @@ def embed(
         "--captions-only",
         help="Only write missing captions (and objects) into files beside the pictures.",
     ),
-    include: list[str] = typer.Option(
-        [], "--include", help="Only files whose path below PATH matches this glob (repeatable)."
-    ),
-    exclude: list[str] = typer.Option(
-        [], "--exclude", help="Skip files whose path below PATH matches this glob (repeatable)."
-    ),
+    include: options.Include = [],  # noqa: B006 (Typer copies it)
+    exclude: options.Exclude = [],  # noqa: B006
     resume: bool = typer.Option(
         True, "--resume/--no-resume", help="Keep what the store has; --no-resume makes it anew."
     ),
     prune: bool = typer.Option(False, "--prune", help="Drop the rows of files that no longer exist."),
     yes: bool = typer.Option(False, "--yes", help="With --prune: also if that is more than half of the rows."),
-    batch_size: int = typer.Option(32, "--batch-size", min=1, help="Images encoded at once."),
-    workers: int | None = typer.Option(
-        None, "--workers", min=0, help="Threads that read and decode files (default: by the number of cores)."
-    ),
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = None,
     isolate: options.Isolate = False,
     time_limit: options.TimeLimit = 60.0,
-    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
+    device: options.Device = "auto",
     precision: str = typer.Option(
         "auto", "--precision", help="auto, fp32, bf16 or fp16; auto takes that of the store if there is one."
     ),
-    max_pixels: int | None = typer.Option(
-        None, "--max-pixels", min=1, help="Files with more pixels are not decoded but reported."
-    ),
+    max_pixels: options.MaxPixels = None,
     unlabelled: bool = typer.Option(False, "--unlabelled", help="Read no labels from folders and manifests."),
     backend: options.Backend = "local",
     scheduler: options.Scheduler = "",

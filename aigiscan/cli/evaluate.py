@@ -36,7 +36,7 @@ def evaluate(
     classifier: list[str] = typer.Option(
         ["logistic"], "--classifier", "-c", help="Classifier to fit (repeatable: compared)."
     ),
-    param: list[str] = typer.Option([], "--param", "-p", metavar="KEY=VALUE", help="Parameter of the classifiers."),
+    param: options.Param = [],  # noqa: B006
     features: list[str] = typer.Option(
         ["embedding"], "--features", help="Feature view, e.g. components:SELECTION.yaml (repeatable: compared)."
     ),
@@ -79,9 +79,9 @@ def evaluate(
     grid: str = typer.Option(
         "", "--grid", help="paper: tune solver, C and max_iter for each generator of the transfer matrix (logistic)."
     ),
-    batch_size: int = typer.Option(32, "--batch-size", min=1, help="Images encoded at once."),
-    workers: int | None = typer.Option(None, "--workers", min=0, help="Threads that read and decode files."),
-    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
     seed: int = typer.Option(0, "--seed", help="Seed of splits, folds, samples and draws."),
 ) -> None:
     """Measure detectors, or fit and measure classifiers, on labelled images; write tables, plots and one page."""

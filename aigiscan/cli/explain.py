@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from aigiscan.cli import console
+from aigiscan.cli import console, options
 from aigiscan.cli.companions import Twins, with_twins
 from aigiscan.errors import InputError
 from aigiscan.text import json_line, json_text
@@ -50,7 +50,7 @@ def explain(
         help="Where a score cannot be taken apart by place: score so many windows a side of the picture; 0: none.",
     ),
     twins: Twins = "",
-    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:N or mps."),
+    device: options.Device = "auto",
 ) -> None:
     """Say why: weights in words, a score taken apart into heads and patches, the nearest known images."""
     from aigiscan.explain.words import read_phrases

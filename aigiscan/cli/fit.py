@@ -31,67 +31,37 @@ def fit(
     also: list[str] = typer.Option(
         [],
         "--also",
-        metavar="STORE",
-        rich_help_panel=options.INPUT,
         help="Store of the same pictures under another equalisation: fitted on too (repeatable); scan uses the first.",
     ),
     equalize: list[str] = typer.Option(
         [],
         "--equalize",
-        metavar="STEPS",
-        rich_help_panel=options.INPUT,
         help="Crop, resize and re-encode every picture alike, e.g. limit:512,jpeg:80. Repeatable: scan uses the first.",
     ),
     encoder: options.Encoder = DEFAULT_ENCODER,
     classifier: str = typer.Option(
-        "logistic",
-        "--classifier",
-        "-c",
-        metavar="NAME",
-        rich_help_panel=options.MODEL,
-        help="Classifier; `aigiscan detectors classifiers` lists them.",
+        "logistic", "--classifier", "-c", help="Classifier; `aigiscan detectors classifiers` lists them."
     ),
     features: str = typer.Option(
         "embedding",
         "--features",
-        metavar="VIEW",
-        rich_help_panel=options.MODEL,
         help="embedding, components:SELECTION.yaml, heads:HEADS.yaml, discrepancy (needs --captions), twins.",
     ),
     captions: Captions = "",
     prompt: Prompt = "",
     objects: Objects = "",
     twins: Twins = "",
-    C: float | None = typer.Option(
-        None,
-        "--C",
-        metavar="NUMBER",
-        help="Inverse strength of the L2 penalty (logistic, svm).",
-        rich_help_panel=options.MODEL,
-    ),
-    intercept: bool | None = typer.Option(
-        None, "--intercept/--no-intercept", help="Fit a bias term (logistic).", rich_help_panel=options.MODEL
-    ),
+    C: float | None = typer.Option(None, "--C", help="Inverse strength of the L2 penalty (logistic, svm)."),
+    intercept: bool | None = typer.Option(None, "--intercept/--no-intercept", help="Fit a bias term (logistic)."),
     standardize: bool | None = typer.Option(
-        None,
-        "--standardize/--no-standardize",
-        rich_help_panel=options.MODEL,
-        help="Scale columns to unit variance first (logistic).",
+        None, "--standardize/--no-standardize", help="Scale columns to unit variance first (logistic)."
     ),
     param: options.Param = [],  # noqa: B006 (Typer copies it)
     grid: str = typer.Option(
-        "",
-        "--grid",
-        metavar="NAME",
-        rich_help_panel=options.MODEL,
-        help="paper: tune solver, C and max_iter on validation groups (logistic), then refit.",
+        "", "--grid", help="paper: tune solver, C and max_iter on validation groups (logistic), then refit."
     ),
     families: Path | None = typer.Option(
-        None,
-        "--families",
-        metavar="FILE",
-        rich_help_panel=options.MODEL,
-        help="YAML map generator: family; multi-class classifiers then learn families.",
+        None, "--families", help="YAML map generator: family; multi-class classifiers then learn families."
     ),
     weighting: options.Weighting = "source",
     max_fpr: options.MaybeMaxFpr = None,
@@ -99,38 +69,17 @@ def fit(
     folds: options.Folds = 10,
     output: Path | None = typer.Option(None, "--output", "-o", metavar="FOLDER", help="Detector to write."),
     name: options.CardName = None,
-    grade: str = typer.Option(
-        "",
-        "--grade",
-        metavar="TEXT",
-        help="Words for the card on what may be expected.",
-        rich_help_panel=options.OUTPUT,
-    ),
-    description: str = typer.Option(
-        "", "--description", metavar="TEXT", help="One line for the card.", rich_help_panel=options.OUTPUT
-    ),
-    limit: list[str] = typer.Option(
-        [],
-        "--limit",
-        metavar="TEXT",
-        rich_help_panel=options.OUTPUT,
-        help="A sentence for the card that users must know (repeatable).",
-    ),
+    grade: str = typer.Option("", "--grade", help="Words for the card on what may be expected."),
+    description: str = typer.Option("", "--description", help="One line for the card."),
+    limit: list[str] = typer.Option([], "--limit", help="A sentence for the card that users must know (repeatable)."),
     least_side: int = typer.Option(
-        0,
-        "--least-side",
-        min=0,
-        metavar="PIXELS",
-        rich_help_panel=options.OUTPUT,
-        help="Scans leave pictures with a shorter side below this uncertain, and say so.",
+        0, "--least-side", min=0, help="Scans leave pictures with a shorter side below this uncertain, and say so."
     ),
     smoothest: float = typer.Option(
         0.0,
         "--smoothest",
         min=0.0,
         max=0.5,
-        metavar="SHARE",
-        rich_help_panel=options.OUTPUT,
         help="Scans leave pictures uncertain that are smoother (blurred, enlarged) than all but this share of the "
         "photographs fitted on, and say so. Needs an encoder with spam.",
     ),
@@ -138,7 +87,7 @@ def fit(
     workers: options.Workers = None,
     device: options.Device = "auto",
     precision: str = typer.Option(
-        "auto", "--precision", metavar="PRECISION", help="auto, fp32, bf16 or fp16.", rich_help_panel=options.RUNNING
+        "auto", "--precision", help="auto, fp32, bf16 or fp16.", rich_help_panel=options.RUNNING
     ),
     seed: options.Seed = 0,
     base: list[str] = typer.Option([], "--base", hidden=True),

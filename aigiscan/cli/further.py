@@ -21,19 +21,11 @@ def continue_(
         ..., metavar="DATA...", help="Labelled folder or manifest, or stores, of pictures it has not seen."
     ),
     old: str = typer.Option(
-        "",
-        "--old",
-        metavar="DATA",
-        rich_help_panel=options.INPUT,
-        help="Pictures of its first training: how much of them is forgotten is measured.",
+        "", "--old", help="Pictures of its first training: how much of them is forgotten is measured."
     ),
     weighting: options.Weighting = "source",
-    max_fpr: float | None = typer.Option(
-        None, "--max-fpr", metavar="RATE", help="As of fit. Default: the detector's.", rich_help_panel=options.PROMISE
-    ),
-    max_miss: float | None = typer.Option(
-        None, "--max-miss", metavar="RATE", help="As of fit. Default: the detector's.", rich_help_panel=options.PROMISE
-    ),
+    max_fpr: float | None = typer.Option(None, "--max-fpr", help="As of fit. Default: the detector's."),
+    max_miss: float | None = typer.Option(None, "--max-miss", help="As of fit. Default: the detector's."),
     folds: options.Folds = 10,
     output: options.Detectors = ...,  # type: ignore[assignment]
     name: options.CardName = None,
@@ -77,7 +69,7 @@ def _tell_forgotten(made: Detector, previous: Detector, old: FitTable | None) ->
 
 def stack(
     data: list[str] = typer.Argument(..., metavar="DATA...", help="Labelled folder or manifest, or stores."),
-    base: list[str] = typer.Option(..., "--base", metavar="DETECTOR", help="Detector to stack (repeatable)."),
+    base: list[str] = typer.Option(..., "--base", help="Detector to stack (repeatable)."),
     param: options.Param = [],  # noqa: B006 (Typer copies it)
     weighting: options.Weighting = "source",
     max_fpr: options.MaxFpr = 0.01,

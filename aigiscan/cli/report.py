@@ -11,14 +11,12 @@ from aigiscan.cli import console, options
 
 def report(
     given: Path = typer.Argument(..., metavar="REPORT", help="Report of a scan, CSV or JSON lines."),
-    html: Path = typer.Option(..., "--html", metavar="FILE", help="Page to write.", rich_help_panel=options.OUTPUT),
+    html: Path = typer.Option(..., "--html", help="Page to write."),
     thumbnails: options.Thumbnails = None,
     explanations: Path | None = typer.Option(
         None,
         "--explanations",
-        metavar="FOLDER",
         help="What `aigiscan explain DETECTOR PICTURES -o FOLDER` wrote: shown beside the pictures.",
-        rich_help_panel=options.INPUT,
     ),
 ) -> None:
     """Show a report as one page that sorts, filters and marks; pictures are looked up under their paths."""

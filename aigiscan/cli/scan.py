@@ -41,44 +41,33 @@ def scan(
         None,
         "--detector",
         "-d",
-        metavar="DETECTOR",
         help="Detector folder, or a name from `aigiscan detectors list`. Default: the built-in one.",
-        rich_help_panel=options.MODEL,
     ),
     precision: str | None = typer.Option(
         None,
         "--precision",
-        metavar="PRECISION",
         help="auto, fp32, bf16 or fp16. Default: the one the detector was fitted with.",
         rich_help_panel=options.MODEL,
     ),
     max_fpr: float | None = typer.Option(
         None,
         "--max-fpr",
-        metavar="RATE",
         help="At most this share of photographs may be called ai. Default: the detector's (see detectors show).",
-        rich_help_panel=options.PROMISE,
     ),
     max_miss: float | None = typer.Option(
         None,
         "--max-miss",
-        metavar="RATE",
         help="At most this share of AI-generated pictures may be called real. Default: the detector's.",
-        rich_help_panel=options.PROMISE,
     ),
     fdr: float | None = typer.Option(
         None,
         "--fdr",
-        metavar="RATE",
         help="Instead of --max-fpr: at most this share of all that is called ai are photographs. Rows come at the end.",
-        rich_help_panel=options.PROMISE,
     ),
     prior: float | None = typer.Option(
         None,
         "--prior",
-        metavar="SHARE",
         help="p_ai for this share of AI-generated pictures, and a column likelihood_ratio. Default: 0.5, no column.",
-        rich_help_panel=options.PROMISE,
     ),
     output: Path | None = typer.Option(
         None,
@@ -87,86 +76,43 @@ def scan(
         metavar="FILE",
         help="Write the report here; what made it goes into FILE.meta.json. Default: a table on a terminal, else CSV "
         "on standard output.",
-        rich_help_panel=options.OUTPUT,
     ),
     report_format: str | None = typer.Option(
-        None,
-        "--format",
-        "-f",
-        metavar="FORMAT",
-        help="csv or jsonl (JSON lines). Default: by the name of FILE, else csv.",
-        rich_help_panel=options.OUTPUT,
+        None, "--format", "-f", help="csv or jsonl (JSON lines). Default: by the name of FILE, else csv."
     ),
     html: Path | None = typer.Option(
         None,
         "--html",
-        metavar="FILE",
         help="Also one page with thumbnails that sorts, filters and marks; see `aigiscan report` for one later.",
-        rich_help_panel=options.OUTPUT,
     ),
     thumbnails: options.Thumbnails = None,
     excel_safe: bool = typer.Option(
-        False,
-        "--excel-safe",
-        help="Put an apostrophe before text that a spreadsheet would run as a formula.",
-        rich_help_panel=options.OUTPUT,
+        False, "--excel-safe", help="Put an apostrophe before text that a spreadsheet would run as a formula."
     ),
-    only: list[str] = typer.Option(
-        [],
-        "--only",
-        metavar="VERDICTS",
-        help="Only rows of these verdicts, e.g. ai,unreadable.",
-        rich_help_panel=options.OUTPUT,
-    ),
+    only: list[str] = typer.Option([], "--only", help="Only rows of these verdicts, e.g. ai,unreadable."),
     sort: str | None = typer.Option(
-        None,
-        "--sort",
-        metavar="ORDER",
-        help="path, or p_ai: most suspicious first. Default: p_ai for a table, path for a report.",
-        rich_help_panel=options.OUTPUT,
+        None, "--sort", help="path, or p_ai: most suspicious first. Default: p_ai for a table, path for a report."
     ),
-    table: bool = typer.Option(
-        False, "--table", help="Also show a table on standard error.", rich_help_panel=options.OUTPUT
-    ),
-    print0: bool = typer.Option(
-        False,
-        "--print0",
-        help="Print names alone, each with a NUL behind it, for xargs -0.",
-        rich_help_panel=options.OUTPUT,
-    ),
-    quiet: bool = typer.Option(
-        False, "--quiet", "-q", help="No table, bar, notes or warnings: errors alone.", rich_help_panel=options.OUTPUT
-    ),
+    table: bool = typer.Option(False, "--table", help="Also show a table on standard error."),
+    print0: bool = typer.Option(False, "--print0", help="Print names alone, each with a NUL behind it, for xargs -0."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No table, bar, notes or warnings: errors alone."),
     fail_on: list[str] = typer.Option(
         [],
         "--fail-on",
-        metavar="VERDICTS",
         help="Exit with 1 if a verdict is one of these: ai, uncertain, unreadable; or claims-ai: a file says AI.",
-        rich_help_panel=options.OUTPUT,
     ),
     provenance_only: bool = typer.Option(
-        False,
-        "--provenance-only",
-        help="No model: what files claim of their origin, thousands a second.",
-        rich_help_panel=options.PROVENANCE,
+        False, "--provenance-only", help="No model: what files claim of their origin, thousands a second."
     ),
     deep: options.Deep = False,
-    hashed: bool = typer.Option(
-        False,
-        "--hash",
-        help="With claims alone: also the sha256, which reads whole files.",
-        rich_help_panel=options.PROVENANCE,
-    ),
-    personal: bool = typer.Option(
-        False, "--personal", help="Also say serial numbers and positions.", rich_help_panel=options.PROVENANCE
-    ),
+    hashed: bool = typer.Option(False, "--hash", help="With claims alone: also the sha256, which reads whole files."),
+    personal: bool = typer.Option(False, "--personal", help="Also say serial numbers and positions."),
     c2pa_trust: options.C2paTrust = [],  # noqa: B006
     online: options.Online = False,
     resume: bool = typer.Option(
         False,
         "--resume",
         help="Go on with the report in -o FILE: a cut one, or a complete one to which new pictures are added.",
-        rich_help_panel=options.RUNNING,
     ),
     cache: options.Cache = None,
     batch_size: options.BatchSize = 32,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from aigiscan.cli import console
+from aigiscan.cli import console, options
 from aigiscan.cli.describe import Command
 from aigiscan.errors import InputError
 
@@ -35,14 +35,12 @@ class PairCommand(Command):
 
 def select_features(
     store: Path = typer.Argument(..., help="Store of labelled images (aigiscan embed)."),
-    pair: list[str] = typer.Option(
-        ..., "--pair", metavar="A B", help="Two generators (repeatable: one search for each pair)."
-    ),
+    pair: list[str] = typer.Option(..., "--pair", help="Two generators (repeatable: one search for each pair)."),
     output: Path = typer.Option(
         ..., "--output", "-o", help="Selection to write (YAML). With several pairs -A-B is added to its name."
     ),
-    C: float = typer.Option(1.0, "--C", help="Inverse strength of the L2 penalty."),
-    score: str = typer.Option("accuracy", "--score", help="What counts: accuracy (balanced, at 0), auc or ap."),
+    C: options.Penalty = 1.0,
+    score: options.Score = "accuracy",
     intercept: bool = typer.Option(
         False, "--intercept/--no-intercept", help="Fit a bias term; it has no penalty and is never removed."
     ),
@@ -50,14 +48,14 @@ def select_features(
         False, "--standardize/--no-standardize", help="Scale columns to unit variance of the training rows first."
     ),
     max_steps: int = typer.Option(0, "--max-steps", min=0, help="Stop after so many removals (0: until one is left)."),
-    seed: int = typer.Option(0, "--seed", help="Seed of the 7:3 split by group, where the manifest has no split."),
+    seed: options.SplitSeed = 0,
     jobs: int = typer.Option(
         0, "--jobs", "-j", min=0, help="Searches at a time; each direction of each pair is one (0: one per core)."
     ),
     plot: Path | None = typer.Option(None, "--plot", help="Picture of the score curves (.png, .pdf, .svg)."),
     restart: bool = typer.Option(False, "--restart", help="Forget what an interrupted search has done already."),
-    backend: str = typer.Option("local", "--backend", help="local, or dask: on an existing cluster."),
-    scheduler: str = typer.Option("", "--scheduler", help="Address of the Dask scheduler, e.g. tcp://HOST:8786."),
+    backend: options.Backend = "local",
+    scheduler: options.Scheduler = "",
 ) -> None:
     """Remove components one by one, always the one whose removal transfers best, in both directions of a pair.
 
@@ -71,26 +69,26 @@ def select_features(
     from aigiscan.search.greedy import SearchOptions
     from aigiscan.store import EmbeddingStore
 
-    check_backend(backend, scheduler)
+    options.check_backend(backend, scheduler)
     check_file(output)
     pairs = [_parse_pair(text) for text in pair]
-    options = SearchOptions(C=C, score=score, intercept=intercept, max_steps=max_steps)
+    chosen = SearchOptions(C=C, score=score, intercept=intercept, max_steps=max_steps)
     settings = {"standardize": standardize, "seed": seed, "max_steps": max_steps}
     with EmbeddingStore(store) as opened:
         problems = [pair_problems(opened, names, seed=seed, standardize=standardize) for names in pairs]
         for forth, _ in problems:
             console.note(f"{forth.train} and {forth.test}: {len(forth.columns)} components")
         if restart:
-            remove_journals(problems, options, output)
+            remove_journals(problems, chosen, output)
         at_a_time = jobs or os.cpu_count() or 1
-        with console.watch(progress(problems, options, output)):
-            found = search_pairs(problems, options, jobs=at_a_time, scheduler=scheduler, journals=output, done=_report)
+        with console.watch(progress(problems, chosen, output)):
+            found = search_pairs(problems, chosen, jobs=at_a_time, scheduler=scheduler, journals=output, done=_report)
         for result in found:
             path = output if len(found) == 1 else output.with_name(_named(output, result.pair))
-            write_yaml(path, as_yaml(opened, result, options, settings))
+            write_yaml(path, as_yaml(opened, result, chosen, settings))
             kept = f"{len(result.kept)} of {len(problems[0][0].columns)} components kept"
             console.note(f"wrote {path}: {kept}; use it with: aigiscan fit {store} --features components:{path}")
-    remove_journals(problems, options, output)
+    remove_journals(problems, chosen, output)
     if plot is not None:
         from aigiscan.search.plots import plot_curves
 
@@ -105,14 +103,6 @@ def warn_of_chance(score: float, chance: float, way: str, tries: str) -> None:
             f"{way}: {score:.3f} is no more than {tries} would reach by chance ({chance:.3f}): this choice says "
             "nothing; take more pictures of both classes, or other generators"
         )
-
-
-def check_backend(backend: str, scheduler: str) -> None:
-    """InputError unless the two options agree."""
-    if backend not in ("local", "dask"):
-        raise InputError(f"--backend {backend} is not known: use local or dask")
-    if (backend == "dask") != bool(scheduler):
-        raise InputError("--backend dask and --scheduler ADDRESS go together")
 
 
 def _parse_pair(text: str) -> tuple[str, str]:
