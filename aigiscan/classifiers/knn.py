@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aigiscan.classifiers.base import Array, ProbeClassifier, Scaler, unit_rows
 
 
+@dataclass(eq=False, repr=False)
 class NearestNeighbourClassifier(ProbeClassifier):
     """Score = mean cosine distance to the k nearest photographs − mean cosine distance to the k nearest fakes.
 
@@ -21,10 +24,9 @@ class NearestNeighbourClassifier(ProbeClassifier):
     #: scores of this many images at a time, so that memory stays at 1,024 × bank
     _chunk = 1024
 
-    def __init__(self, k: int = 9, standardize: bool = False, vote: bool = False) -> None:
-        self.k = k
-        self.standardize = standardize
-        self.vote = vote
+    k: int = 9
+    standardize: bool = False
+    vote: bool = False
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         scaler = Scaler.fit(X, weight) if self.standardize else Scaler.none(X.shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from aigiscan.classifiers.base import Array, LinearProbe, Scaler
 
 
+@dataclass(eq=False, repr=False)
 class LogisticClassifier(LinearProbe):
     """½‖w‖² + C Σ weight · log(1 + exp(−y (w·x + b))).
 
@@ -20,25 +22,14 @@ class LogisticClassifier(LinearProbe):
     columns as they are. class_weight: None or "balanced". solver, max_iter, tol: of scikit-learn.
     """
 
-    def __init__(
-        self,
-        C: float = 0.01,
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        class_weight: str | None = None,
-        solver: str = "lbfgs",
-        max_iter: int = 1000,
-        tol: float = 1e-4,
-        random_state: int = 0,
-    ) -> None:
-        self.C = C
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.class_weight = class_weight
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
+    C: float = 0.01
+    fit_intercept: bool = True
+    standardize: bool = True
+    class_weight: str | None = None
+    solver: str = "lbfgs"
+    max_iter: int = 1000
+    tol: float = 1e-4
+    random_state: int = 0
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         # Without a bias the origin means something: scale, but do not move it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -85,6 +86,7 @@ class _Attributing(ProbeClassifier):
         return self
 
 
+@dataclass(eq=False, repr=False)
 class MulticlassSVM(_Attributing):
     """One linear SVM for each pair of classes; they vote, and their margins break ties.
 
@@ -94,17 +96,10 @@ class MulticlassSVM(_Attributing):
 
     _arrays = ("coef_", "intercept_")
 
-    def __init__(
-        self,
-        C: float = 0.01,
-        standardize: bool = True,
-        families: Mapping[str, str] | None = None,
-        max_iter: int = 2000,
-    ) -> None:
-        self.C = C
-        self.standardize = standardize
-        self.families = families
-        self.max_iter = max_iter
+    C: float = 0.01
+    standardize: bool = True
+    families: Mapping[str, str] | None = None
+    max_iter: int = 2000
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         scaler = Scaler.fit(X, weight) if self.standardize else Scaler.none(X.shape[1])
@@ -134,25 +129,16 @@ class MulticlassSVM(_Attributing):
         return scores[:, 1:].max(axis=1) - scores[:, 0]
 
 
+@dataclass(eq=False, repr=False)
 class MulticlassMLP(_Attributing, MLPClassifier):
     """Two layers over generators or families, softmax; parameters as ``mlp``, families as ``multiclass-svm``.
 
     Binary score: log of the probability of all generators together minus that of ``real``.
     """
 
-    def __init__(
-        self,
-        hidden: int = 256,
-        epochs: int = 50,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-3,
-        batch_size: int = 128,
-        standardize: bool = True,
-        families: Mapping[str, str] | None = None,
-        random_state: int = 0,
-    ) -> None:
-        super().__init__(hidden, epochs, learning_rate, weight_decay, batch_size, standardize, random_state)
-        self.families = families
+    families: Mapping[str, str] | None = None
+    #: one a class, no parameter
+    logits: int = field(default=1, init=False)
 
     #: classes grow with the data: a second data set has other generators, so there is nothing to go on from
     continue_fit = None  # type: ignore[assignment]

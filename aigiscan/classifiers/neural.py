@@ -6,6 +6,7 @@ torch is imported while fitting alone; scoring is NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,15 +70,19 @@ def unfold(scaler: Scaler, weights: Array, bias: Array) -> tuple[Array, Array]:
     return weights * scaler.scale[:, None], bias + scaler.mean @ weights
 
 
+@dataclass(eq=False, repr=False)
 class GradientMixin:
-    """The parameters of AdamW that gradient-trained classifiers share, and their one call of :func:`train`."""
+    """The parameters of AdamW that gradient-trained classifiers share, and their one call of :func:`train`.
 
-    epochs: int
-    learning_rate: float
-    weight_decay: float
-    batch_size: int
-    standardize: bool
-    random_state: int
+    standardize: columns to mean 0 and variance 1 first.
+    """
+
+    epochs: int = 50
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-3
+    batch_size: int = 128
+    standardize: bool = True
+    random_state: int = 0
 
     def _scaler(self, X: Array, weight: Array) -> Scaler:
         return Scaler.fit(X, weight) if self.standardize else Scaler.none(X.shape[1])
@@ -87,28 +92,13 @@ class GradientMixin:
         return train(start, loss, X, y, weight, seed=self.random_state, **{name: getattr(self, name) for name in names})
 
 
+@dataclass(eq=False, repr=False)
 class LinearBCEClassifier(GradientMixin, LinearProbe):
     """One linear layer trained by binary cross-entropy (UniFD, section 4.2).
 
     epochs, learning_rate, weight_decay, batch_size: of AdamW. standardize: columns to mean 0 and variance 1 first,
     folded into ``coef_`` afterwards; the paper trains on CLIP features as they are.
     """
-
-    def __init__(
-        self,
-        epochs: int = 50,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-3,
-        batch_size: int = 128,
-        standardize: bool = True,
-        random_state: int = 0,
-    ) -> None:
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.standardize = standardize
-        self.random_state = random_state
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         scaler = self._scaler(X, weight)
@@ -134,6 +124,7 @@ class LinearBCEClassifier(GradientMixin, LinearProbe):
         self.coef_, self.intercept_ = weights.T, bias
 
 
+@dataclass(eq=False, repr=False)
 class MLPClassifier(GradientMixin, ProbeClassifier):
     """Two fully connected layers with ReLU between (Saland's report, section 2.4; TIDY, equation 7).
 
@@ -144,25 +135,8 @@ class MLPClassifier(GradientMixin, ProbeClassifier):
 
     _arrays = ("weights1_", "bias1_", "weights2_", "bias2_")
 
-    def __init__(
-        self,
-        hidden: int = 256,
-        epochs: int = 50,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-3,
-        batch_size: int = 128,
-        standardize: bool = True,
-        random_state: int = 0,
-        logits: int = 1,
-    ) -> None:
-        self.hidden = hidden
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.standardize = standardize
-        self.random_state = random_state
-        self.logits = logits
+    hidden: int = 256
+    logits: int = 1
 
     def _outputs(self) -> int:
         if self.logits not in (1, 2):

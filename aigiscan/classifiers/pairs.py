@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,6 +43,7 @@ def paired_images(labels: ArrayLike, groups: Sequence[str] | NDArray) -> NDArray
     return mask
 
 
+@dataclass(eq=False, repr=False)
 class PairClassifier(LinearProbe):
     """Conditional logistic regression: ½‖w‖² + C Σ_pairs log(1 + exp(−w · (x_fake − x_real))).
 
@@ -52,10 +54,9 @@ class PairClassifier(LinearProbe):
 
     needs_groups = True
 
-    def __init__(self, C: float = 0.01, standardize: bool = True, max_iter: int = 1000) -> None:
-        self.C = C
-        self.standardize = standardize
-        self.max_iter = max_iter
+    C: float = 0.01
+    standardize: bool = True
+    max_iter: int = 1000
 
     def fit(
         self,

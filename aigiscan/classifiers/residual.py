@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from aigiscan.classifiers.base import Array, ProbeClassifier, Scaler, residual_direction, unit_rows
 
 
+@dataclass(eq=False, repr=False)
 class ResidualClassifier(ProbeClassifier):
     """resid = Norm[mean e_fake] − Norm[mean e_real]; logistic regression on e · resid / (‖e‖ ‖resid‖).
 
@@ -22,9 +24,8 @@ class ResidualClassifier(ProbeClassifier):
 
     _arrays = ("direction_", "mean_", "scale_", "slope_", "offset_")
 
-    def __init__(self, cosine: bool = True, standardize: bool = False) -> None:
-        self.cosine = cosine
-        self.standardize = standardize
+    cosine: bool = True
+    standardize: bool = False
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         scaler = Scaler.fit(X, weight) if self.standardize else Scaler.none(X.shape[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from aigiscan.classifiers.base import Array, ProbeClassifier, UnfitDataError, mean_weights
 
 
+@dataclass(eq=False, repr=False)
 class StackingClassifier(ProbeClassifier):
     """Logistic regression on the log odds of base probabilities.
 
@@ -21,9 +23,8 @@ class StackingClassifier(ProbeClassifier):
 
     _arrays = ("coef_", "intercept_")
 
-    def __init__(self, C: float = 1.0, clip: float = 1e-3) -> None:
-        self.C = C
-        self.clip = clip
+    C: float = 1.0
+    clip: float = 1e-3
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         model = LogisticRegression(C=self.C, max_iter=1000).fit(self._log_odds(X), y, sample_weight=weight)

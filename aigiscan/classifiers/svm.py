@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def fit_linear_svm(
     return coef, float(np.ravel(model.intercept_)[0]), int(model.n_iter_)
 
 
+@dataclass(eq=False, repr=False)
 class SVMClassifier(LinearProbe):
     """½‖w‖² + C Σ weight · max(0, 1 − y (w·x + b))².
 
@@ -38,21 +40,12 @@ class SVMClassifier(LinearProbe):
     they are. fit_intercept, standardize, class_weight: as in ``logistic``.
     """
 
-    def __init__(
-        self,
-        C: float = 1e-3,
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        class_weight: str | None = None,
-        max_iter: int = 2000,
-        tol: float = 1e-4,
-    ) -> None:
-        self.C = C
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.class_weight = class_weight
-        self.max_iter = max_iter
-        self.tol = tol
+    C: float = 1e-3
+    fit_intercept: bool = True
+    standardize: bool = True
+    class_weight: str | None = None
+    max_iter: int = 2000
+    tol: float = 1e-4
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         scaler = Scaler.fit(X, weight, centre=self.fit_intercept) if self.standardize else Scaler.none(X.shape[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from aigiscan.classifiers.neural import GradientMixin
 from aigiscan.classifiers.zero_shot import PROMPTS_FAKE, PROMPTS_REAL, WordsClassifier
 
 
+@dataclass(eq=False, repr=False)
 class TipAdapterClassifier(WordsClassifier):
     """logits = α · exp(−β (1 − f Fᵀ)) L + s · f W_cᵀ; score = logit of fake − logit of real.
 
@@ -24,25 +26,14 @@ class TipAdapterClassifier(WordsClassifier):
 
     _arrays = ("keys_", "values_", "text_", "mean_", "scale_")
 
-    def __init__(
-        self,
-        shots: int = 50,
-        alpha: float = 5.0,
-        beta: float = 5.5,
-        scale: float = 100.0,
-        prompts_real: Sequence[str] = PROMPTS_REAL,
-        prompts_fake: Sequence[str] = PROMPTS_FAKE,
-        standardize: bool = False,
-        random_state: int = 0,
-    ) -> None:
-        self.shots = shots
-        self.alpha = alpha
-        self.beta = beta
-        self.scale = scale
-        self.prompts_real = prompts_real
-        self.prompts_fake = prompts_fake
-        self.standardize = standardize
-        self.random_state = random_state
+    shots: int = 50
+    alpha: float = 5.0
+    beta: float = 5.5
+    scale: float = 100.0
+    prompts_real: Sequence[str] = PROMPTS_REAL
+    prompts_fake: Sequence[str] = PROMPTS_FAKE
+    standardize: bool = False
+    random_state: int = 0
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         scaler = Scaler.fit(X, weight) if self.standardize else Scaler.none(X.shape[1])
@@ -65,32 +56,15 @@ class TipAdapterClassifier(WordsClassifier):
         return self.alpha * (affinity @ self.values_) + self._prior(X)
 
 
+@dataclass(eq=False, repr=False)
 class TipAdapterFClassifier(GradientMixin, TipAdapterClassifier):
     """Tip-Adapter whose cached keys are then trained on all training images by cross-entropy (Tip-Adapter-F).
 
     epochs, learning_rate, weight_decay, batch_size: of AdamW.
     """
 
-    def __init__(
-        self,
-        shots: int = 50,
-        alpha: float = 5.0,
-        beta: float = 5.5,
-        scale: float = 100.0,
-        epochs: int = 50,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-2,
-        batch_size: int = 128,
-        prompts_real: Sequence[str] = PROMPTS_REAL,
-        prompts_fake: Sequence[str] = PROMPTS_FAKE,
-        standardize: bool = False,
-        random_state: int = 0,
-    ) -> None:
-        super().__init__(shots, alpha, beta, scale, prompts_real, prompts_fake, standardize, random_state)
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
+    weight_decay: float = 1e-2
+    standardize: bool = False
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         super()._fit(X, y, weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,6 +62,7 @@ class WordsClassifier(ProbeClassifier):
         return unit_rows(text)
 
 
+@dataclass(eq=False, repr=False)
 class ZeroShotClassifier(WordsClassifier):
     """Score = s · (cos(image, fake words) − cos(image, real words)); the images of ``fit`` are only checked.
 
@@ -70,15 +72,9 @@ class ZeroShotClassifier(WordsClassifier):
     needs_text = True
     _arrays = ("text_",)
 
-    def __init__(
-        self,
-        prompts_real: Sequence[str] = PROMPTS_REAL,
-        prompts_fake: Sequence[str] = PROMPTS_FAKE,
-        scale: float = 100.0,
-    ) -> None:
-        self.prompts_real = prompts_real
-        self.prompts_fake = prompts_fake
-        self.scale = scale
+    prompts_real: Sequence[str] = PROMPTS_REAL
+    prompts_fake: Sequence[str] = PROMPTS_FAKE
+    scale: float = 100.0
 
     def _fit(self, X: Array, y: NDArray[np.intp], weight: Array) -> None:
         """The words are all there is."""
