@@ -83,6 +83,22 @@ def test_lite_runs_without_tf32_too(name: str) -> None:
     assert torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.parametrize("kind", ["open_clip", "timm"])
+def test_precisions_are_timed_on_a_real_batch_where_launches_cost(kind: str, tmp_path: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    name, _ = save_model(tmp_path / "m", tiny_config())
+    if kind == "timm":
+        save_file(timm.create_model("test_vit", pretrained=False).state_dict(), tmp_path / "vit.safetensors")
+        name = f"timm:test_vit/{tmp_path / 'vit.safetensors'}"
+    for device, least in (("cpu", 1), ("cuda", 32), ("mps", 32)):
+        encoder = create_encoder(name, EncoderOptions())
+        encoder.device = torch.device(device)  # asked for its sample alone, nothing is run there
+        images = len(encoder._sample()[1])
+        assert images >= least and (device != "cpu" or images < 32)
+
+
 def test_a_processor_is_known_by_what_it_can_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arm = "processor\t: 0\nBogoMIPS\t: 243.75\nFeatures\t: fp asimd {}\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
     names = []

@@ -43,6 +43,7 @@ OPEN_CLIP = {
     "ViT-L-14-CLIPA": (SMALL, "datacomp1b"),
     "coca_ViT-B-32": (SMALL, "laion2b_s13b_b90k"),
     "PE-Core-T-16-384": ({}, "meta"),
+    "PE-Core-S-16-384": ({}, "meta"),
     "PE-Core-B-16": ({}, "meta"),
     "EVA02-B-16": ({}, "merged2b_s8b_b131k"),
     "ViT-B-16-SigLIP": ({}, "webli"),
