@@ -127,6 +127,7 @@ def scan(
     from aigiscan.detector.verdict import report_columns
     from aigiscan.reports.files import Arrangement
     from aigiscan.reports.meta import MadeBy
+    from aigiscan.reports.terminal import summary
     from aigiscan.reports.writers import choose_format
 
     if quiet:
@@ -196,8 +197,11 @@ def scan(
         small = _write(outputs, verdicts, source.total, fdr)
     if chosen is not None and small and (note := chosen.calibration.small_note):
         console.note(f"{small} small pictures: {note}")
+    seconds = time.perf_counter() - start
     if sys.stderr.isatty():
-        _tell(outputs, chosen, fdr, time.perf_counter() - start, tabled=on_screen or table)
+        _tell(outputs, chosen, fdr, seconds, tabled=on_screen or table)
+    elif output is not None or html is not None:
+        console.note(summary(outputs.counts, seconds))  # one line for the log of a nightly run
     if (
         _CLAIMS_AI in failing and not outputs.claim_ai
     ):  # a report keeps claims as words: those of its rows are read anew

@@ -130,12 +130,13 @@ class ExplanationPage:
             title=f"Why {self.detector.card.name} judges so",
             detector=self.detector.card.name,
             encoder=self.detector.card.encoder["name"],
-            thresholds={
-                "ai": f"above {calibration.threshold_ai:.3g}" if math.isfinite(calibration.threshold_ai) else "never",
-                "real": f"below {calibration.threshold_real:.3g}"
-                if math.isfinite(calibration.threshold_real)
-                else "never",
-            },
+            thresholds=[
+                (verdict, f"{side} {at:.3g}")
+                for verdict, side, at in (
+                    ("ai", "above", calibration.threshold_ai), ("real", "below", calibration.threshold_real)
+                )
+                if math.isfinite(at)
+            ],
             counts=list(self._counts.items()),
             contents=[self._heads[i][1:3] for i in order],
             pictures=(self._finished(entries[i], shared) for i in order),

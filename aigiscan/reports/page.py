@@ -181,10 +181,10 @@ def histogram(rows: Iterable[Verdict], given: Mapping[str, Any]) -> dict[str, An
         {"x": round(560 * (at - low) / (high - low), 1), "verdict": v, "words": f"threshold of {v}: {at:.4g}"}
         for at, v in known
     ]
-    words = "".join(f" {v} {'above' if v == 'ai' else 'below'} {at:.3g}." for at, v in known)
+    words = ", ".join(f"{v} {'above' if v == 'ai' else 'below'} {at:.3g}" for at, v in known)
     return {
         "bars": bars, "marks": lines, "low": f"{low:.3g}", "high": f"{high:.3g}", "number": len(scores),
-        "words": f"Dashed: the thresholds;{words}" if known else "",
+        "words": f"Dashed: the thresholds ({words})." if known else "",
     }  # fmt: skip
 
 

@@ -256,6 +256,16 @@ def test_standard_error_is_quiet_without_a_terminal(labelled: Path, detector: Pa
     assert run("scan", labelled / "gan", "-d", detector, "--device", "cpu").stderr == b""
 
 
+def test_a_nightly_run_has_one_line_in_its_log(labelled: Path, detector: Path, tmp_path: Path) -> None:
+    given = ("scan", labelled / "gan", "-d", detector, "--device", "cpu", "-o", tmp_path / "r.csv")
+    (line,) = run(*given).stderr.decode().splitlines()
+    counts = line.removeprefix("aigiscan: ").partition(";")[0]
+    assert counts.endswith(" 0 unreadable") and counts.partition(" images: ")[0] == str(
+        len((tmp_path / "r.csv").read_text().splitlines()) - 1
+    )
+    assert run(*given, "--quiet").stderr == b""
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
