@@ -184,6 +184,9 @@ def test_twelve_hundred_explanations_are_a_list_in_which_each_opens(
         )
         == [True] * 4
     )
+    grey, heat = (about.find_element("css selector", f"img.{kind}") for kind in ("grey", "heat"))
+    assert grey.size == heat.size and heat.value_of_css_property("object-fit") == "fill"  # the map lies on the picture
+    assert about.find_element("css selector", ".known img").size["width"] <= 112
     browser.set_window_size(500, 800)
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     browser.set_window_size(1200, 900)
