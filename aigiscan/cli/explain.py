@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from aigiscan.explain.explanation import Explanation
     from aigiscan.store import EmbeddingStore
 
+#: pictures whose tables are printed while a folder is written
+_TABLES = 20
+
 
 def explain(
     target: str = typer.Argument(
@@ -177,7 +180,10 @@ def _explain_images(
         explained, total=len(records), description="explaining", rows_on_terminal=on_terminal
     ):
         readable += not explanation.error
-        _show_explanation(explanation)
+        if output is None or readable <= _TABLES or explanation.error:
+            _show_explanation(explanation)
+        elif readable == _TABLES + 1:
+            console.note(f"no more tables than {_TABLES}: {output / 'index.html'} will have all")
         for part, reason in explanation.missing.items():
             if (part, reason) not in said:  # the same for all images of a detector
                 console.note(f"no {part}: {reason}")

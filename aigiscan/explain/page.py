@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from aigiscan import __version__
+from aigiscan.detector.verdict import VERDICTS
 from aigiscan.explain.draw import head_grid, heat_map, largest, object_words, patch_map, side_colour
 from aigiscan.explain.explanation import Explanation
 from aigiscan.images.thumbnails import Thumbnails
@@ -137,7 +138,7 @@ class ExplanationPage:
                 )
                 if math.isfinite(at)
             ],
-            counts=list(self._counts.items()),
+            counts=[(verdict, self._counts[verdict]) for verdict in VERDICTS if self._counts[verdict]],
             contents=[self._heads[i][1:3] for i in order],
             pictures=(self._finished(entries[i], shared) for i in order),
             listing=listing(

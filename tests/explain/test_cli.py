@@ -74,6 +74,20 @@ def test_images(detector_folder: Path, coloured_store: Path, coloured_folder: Pa
     assert not (out / "bad.png").exists()
 
 
+def test_a_terminal_is_not_flooded_where_a_page_is_written(
+    detector_folder: Path, tmp_path: Path, rng: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aigiscan.cli.explain._TABLES", 2)
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        coloured(rng, "red", 64).save(tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in" / "9.png").write_bytes(b"")
+    told = run(detector_folder, tmp_path / "in", "-o", tmp_path / "out").stderr
+    assert told.count("contribution") == 2 and told.count("no more tables than 2") == 1
+    assert "9.png: empty file" in told and "wrote 4 explanations" in told
+    assert run(detector_folder, tmp_path / "in").stderr.count("contribution") == 4
+
+
 def test_images_to_standard_output(detector_folder: Path, coloured_folder: Path) -> None:
     result = run(detector_folder, coloured_folder / "0_real")
     lines = [json.loads(line) for line in result.stdout.splitlines()]
