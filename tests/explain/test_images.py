@@ -206,3 +206,31 @@ def test_an_unreadable_file_is_an_explanation_with_a_reason(planted: Any, pictur
     (explanation,) = explainer.explain_all([ImageRecord(str(tmp_path / "bad.png"))])
     assert explanation.error
     assert set(explanation.to_json()) == {"path", "error"}
+
+
+def test_a_batch_says_of_each_picture_what_is_said_of_it_alone(pictures: Any, tmp_path: Path) -> None:
+    """Eleven files, which is more than a batch, with one in between that cannot be read."""
+    from aigiscan.embedding import embed
+    from aigiscan.store import EmbeddingStore
+
+    encoder = create_encoder("color:rgb", EncoderOptions(**FP32))
+    detector = make_detector(encoder, pictures)
+    records = []
+    for number, picture in enumerate(pictures[0][:11]):
+        path = tmp_path / f"{number:02d}.png"
+        picture.resize((160, 140)).save(path)
+        records.append(ImageRecord(str(path), label=int(pictures[1][number])))
+    embed(records, encoder, tmp_path / "known.h5")
+    records.insert(4, ImageRecord(str(tmp_path / "none.png")))
+    explainer = Explainer(detector, encoder, store=EmbeddingStore(tmp_path / "known.h5"), neighbours=2, windows=2)
+    together = list(explainer.explain_all(records))
+    assert [one.path for one in together] == [record.path for record in records]
+    assert "no such file" in together[4].error
+    for one, record in zip(together, records, strict=True):
+        if not one.error:
+            (alone,) = explainer.explain_all([record])
+            assert (alone.path, alone.verdict) == (one.path, one.verdict)
+            assert alone.parts == pytest.approx(one.parts) and alone.logit == pytest.approx(one.logit)
+            assert alone.windows.scores == pytest.approx(one.windows.scores)
+            assert [n.path for n in alone.neighbours["fake"]] == [n.path for n in one.neighbours["fake"]]
+            assert record.path not in {n.path for found in one.neighbours.values() for n in found}
