@@ -262,7 +262,7 @@ def evaluate(detector: Detector, store: EmbeddingStore) -> Figures:
         raise InputError(f"{detector.card.name} has seen all {len(everything)} labelled pictures of {store.path}")
     scores = detector.scores(table.channels)
     return detector_figures(
-        scores, table.label, table.names, table.groups, detector.calibration, units=table.sources, small=table.small
+        scores, table.label, table.names, table.groups, detector.calibration, units=table.sources, sides=table.sides
     )
 
 

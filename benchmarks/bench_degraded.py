@@ -1,12 +1,12 @@
 """Do photographs that were degraded on their way keep the promise? And what do the rules of `fit` against it cost?
 
-    python benchmarks/bench_degraded.py limit512 square224 -o DIR [--C 0.0005] [--smoothest 0.03] [--least-side 128]
+    python benchmarks/bench_degraded.py limit512 square224 limit320 -o DIR [--only blur:1,resize:0.5]
 
 Stores as `models/fit_builtin.sh` makes them, the pictures where they were. One photograph of every source and one
-picture of every other generator are degraded, treated and encoded as `scan` would, and scored by the fold that saw
-neither; thresholds are those of the undegraded photographs from 256 pixels on. Features of every degradation are kept
-in DIR. "rules": pictures under --least-side pixels, and those smoother than all but --smoothest of the photographs,
-stay uncertain.
+picture of every other generator are degraded, treated and encoded as `scan` would, scored by the fold that saw neither,
+and judged by thresholds of the undegraded photographs as `models/fit_builtin.py` sets them. Features of every
+degradation are kept in DIR. "rules": small pictures are held against reduced photographs, pictures under the least side
+and those smoother than nearly all photographs stay uncertain; without them there is one threshold for all sizes.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import numpy as np
 from bench_features import fit_together, read
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
-from fit_builtin import combined, tables_and_logits, unseen
+from fit_builtin import SETTINGS, combined, tables_and_logits, unseen
 
-from aigiscan.detector.calibration import SMALL_SIDE, Calibration
+from aigiscan.detector.calibration import AI, Calibration
 from aigiscan.detector.doubt import most_smooth, spam_columns
+from aigiscan.detector.fit import calibrated
 from aigiscan.encoders import encoder_from_fingerprint
 from aigiscan.encoders.spam import smoothness
 from aigiscan.images.decode import decode
@@ -38,11 +39,9 @@ DEGRADED = (
 def main() -> None:
     """Degrade, encode, score, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stores", nargs=2)
+    parser.add_argument("stores", nargs=3)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--C", type=float, default=0.0005)
-    parser.add_argument("--smoothest", type=float, default=0.03)
-    parser.add_argument("--least-side", type=int, default=128)
+    parser.add_argument("--only", default=",".join(DEGRADED))
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     data = read(given.stores, [], 1)
@@ -50,7 +49,7 @@ def main() -> None:
     matrix, real = table.channels["embedding"], table.label == 0
     tables, logits, own = tables_and_logits(given.stores)
     matrices = [t.channels["embedding"] for t in tables]  # the logits' columns are 0: they get no weight
-    coef, intercept = fit_together(np.concatenate(matrices), data, given.C)
+    coef, intercept = fit_together(np.concatenate(matrices), data, SETTINGS.params["C"])
 
     def probe(rows: np.ndarray, features: np.ndarray) -> np.ndarray:
         found: np.ndarray = (features @ coef.astype(np.float32) + intercept)[np.arange(len(rows)), folds[rows]]
@@ -58,17 +57,22 @@ def main() -> None:
 
     n = np.arange(len(table))
     held_out = np.stack([probe(n, m) for m in matrices], 1)
-    counts = combined(table, folds, held_out, unseen(table, folds, logits))[1]
+    everything, counts = combined(table, folds, held_out, unseen(table, folds, logits))
+    plain = Calibration.from_scores(everything[real, 0], None)
+    judge = calibrated(table, everything, SETTINGS)
+    columns, smoothest = spam_columns(table.encoder["fingerprint"]), most_smooth(table, SETTINGS.smoothest)
+
+    def called(scores: np.ndarray, sides: np.ndarray, features: np.ndarray, rate: float) -> tuple[np.ndarray, ...]:
+        """(masks without rules, with them) of what is called ``ai``."""
+        fine = (sides >= SETTINGS.least_side) & (smoothness(features[:, columns]) <= smoothest)
+        with_rules = judge.with_rates(max_fpr=rate).verdict(scores, sides) == AI
+        return plain.with_rates(max_fpr=rate).verdict(scores) == AI, with_rules & fine
 
     def scores(rows: np.ndarray, features: np.ndarray) -> np.ndarray:
         network = own[folds[rows] // 2]
         found: np.ndarray = probe(rows, features) + counts[folds[rows]] * features[np.arange(len(rows)), network]
         return found
 
-    everything = scores(n, matrix)
-    large = data.sides >= SMALL_SIDE
-    limits = [Calibration.from_scores(everything[real & large], None, rate).threshold_ai for rate in (0.01, 0.05)]
-    columns, limit = spam_columns(table.encoder["fingerprint"]), most_smooth(table, given.smoothest)
     rng = np.random.default_rng(0)
     sources, names = table.sources.astype(str), table.names.astype(str)
     rows = [rng.choice(np.flatnonzero(real & (sources == s))) for s in np.unique(sources[real])]
@@ -88,20 +92,18 @@ def main() -> None:
             features.append(encoder.encode([encoder.prepare(treatment.apply(image))])["embedding"][0])
         return np.array(features), np.array(sides)
 
-    print(f"limits {limits[0]:.3f}, {limits[1]:.3f}; smoothness {limit}")
-    smooth = smoothness(matrix[:, columns]) > (2.0 if limit is None else limit)
-    for name, kept in (("photographs", real & large), ("fakes", ~real & large)):
-        shares = [
-            f"{np.mean(everything[kept] > x):.3f} → {np.mean((everything > x)[kept] & ~smooth[kept]):.3f}"
-            for x in limits
-        ]
-        print(f"all {int(kept.sum())} {name} from {SMALL_SIDE} pixels on, at 1 %, 5 %: {', '.join(shares)}")
+    for name, kept in (("photographs", real), ("fakes", ~real)):
+        shares = []
+        for rate in (0.01, 0.05):
+            masks = called(everything[:, 0], data.sides, matrix, rate)
+            shares.append(" → ".join(f"{mask[kept].mean():.3f}" for mask in masks))
+        print(f"all {int(kept.sum())} {name} as they are, at 1 %, 5 %, without rules → with: {', '.join(shares)}")
     print(
-        f"\n| degraded by | photographs, fakes from {SMALL_SIDE} pixels on | photographs flagged at 1 % | with rules "
-        "| at 5 % | with rules | fakes called at 1 % | with rules |\n|---|---|---|---|---|---|---|---|"
+        "\n| degraded by | photographs, fakes from 256 pixels on | photographs called at 1 % | with rules "
+        "| at 5 % | with rules | fakes called at 1 % | with rules | at 5 % | with rules |\n|" + "---|" * 10
     )
     photographs = real[chosen]
-    for spec in DEGRADED:
+    for spec in (one for one in DEGRADED if one in given.only.split(",")):
         file = given.output / f"{spec.replace(':', '') or 'as they are'}.npz"
         if not file.exists():
             features, sides = encoded(spec)
@@ -111,16 +113,13 @@ def main() -> None:
             assert (kept["rows"] == chosen).all(), f"{file} is of other pictures: delete it"
             features, sides = kept["features"], kept["sides"]
         found = scores(chosen, features)
-        fine = smoothness(features[:, columns]) <= (2.0 if limit is None else limit)
-        figures = []
-        for of in (photographs, ~photographs):
-            who = of & (sides >= max(SMALL_SIDE, given.least_side))
-            for x in limits if of is photographs else limits[:1]:
-                figures += [np.mean(found[who] > x), np.mean((found[who] > x) & fine[who])]
-        count = (
-            f"{int((photographs & (sides >= SMALL_SIDE)).sum())}, {int((~photographs & (sides >= SMALL_SIDE)).sum())}"
-        )
-        print(f"| {spec or 'nothing'} | {count} | {' | '.join(f'{v:.3f}' for v in figures)} |", flush=True)
+        large = sides >= SETTINGS.least_side
+        of = (photographs & large, ~photographs & large)
+        figures = [
+            f"{mask[kind].mean():.3f}" for kind in of for rate in (0.01, 0.05)
+            for mask in called(found, sides, features, rate)
+        ]  # fmt: skip
+        print(f"| {spec or 'nothing'} | {of[0].sum()}, {of[1].sum()} | {' | '.join(figures)} |", flush=True)
 
 
 if __name__ == "__main__":

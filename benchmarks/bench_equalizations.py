@@ -1,19 +1,23 @@
-"""Fitted under one equalisation or under both: what happens to photographs of another size. Prints markdown.
+"""Fitted under one equalisation or under several: what happens to photographs of another size. Prints markdown.
 
-    python benchmarks/bench_equalizations.py STORE_LIMIT512 STORE_SQUARE224
+    python benchmarks/bench_equalizations.py limit512 square224 limit320
 
-The stores are those of models/fit_builtin.sh: the same pictures under two equalisations. Out of fold: every picture is
-scored by a fit that saw neither its source nor its group. The threshold is set on the photographs of the first store
-(so that 1 % or 5 % of them are flagged) and used on both.
+The stores are those of models/fit_builtin.sh: the same pictures under several equalisations; the probe alone, without
+the trained networks' logits. Out of fold: every picture is scored by a fit that saw neither its source nor its group.
+The threshold is set on the photographs of the first store (so that 1 % or 5 % of them are flagged) and used on all.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from bench_features import fit_together, read
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
+from fit_builtin import tables_and_logits
 
 from aigiscan.metrics import auc, recall_at
 
@@ -21,14 +25,15 @@ C = 0.0005
 
 
 def main(paths: list[str]) -> None:
-    """Fit on the first store alone and on both; measure under both."""
+    """Fit on the first store, the first two, and so on; measure under all."""
     data = read(paths, [], 1)
     label, rows = data.table.label, np.arange(len(data.table))
     middle = (data.sides >= 256) & (data.sides <= 448)
-    matrices = [np.concatenate([part[k] for part in data.parts.values()], 1) for k in range(2)]
+    matrices = [table.channels["embedding"] for table in tables_and_logits(paths)[0]]
     print("| fitted on | scored under | AUC | AUC, sides of 256 to 448 px | recall at 5 % | flagged at 1 % | at 5 % |")
     print("|---|---|---|---|---|---|---|")
-    for name, k in ((data.treatments[0], 1), ("both", 2)):
+    for k in range(1, len(paths) + 1):
+        name = data.treatments[0] if k == 1 else f"the first {k}"
         some = replace(data, treatments=data.treatments[:k])
         coef, intercept = fit_together(np.concatenate(matrices[:k]), some, C)
         held_out = [(X @ coef.astype(np.float32) + intercept)[rows, data.folds[0]] for X in matrices]
@@ -42,4 +47,4 @@ def main(paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:3])
+    main(sys.argv[1:])

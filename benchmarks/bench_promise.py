@@ -23,7 +23,7 @@ from aigiscan.classifiers import make_classifier
 from aigiscan.classifiers.base import REAL_NAME, fit_classifier
 from aigiscan.classifiers.ensemble import FoldEnsemble
 from aigiscan.classifiers.folds import source_folds
-from aigiscan.detector.calibration import AI, Calibration
+from aigiscan.detector.calibration import AI, Calibration, is_small
 from aigiscan.detector.fit import FitSettings, fit
 from aigiscan.detector.table import FitTable, aligned, table_from_store
 from aigiscan.features.views import EmbeddingView
@@ -85,8 +85,8 @@ def nested(tables: list[FitTable], outer: int, seed: int) -> None:
         left_out = table.select(test)
         for rate, found in flagged.items():
             calibration = made.calibration.with_rates(max_fpr=rate)
-            found[test] = calibration.verdict(made.scores(left_out.channels), left_out.small) == AI
-    small = np.zeros(len(table), dtype=bool) if table.small is None else table.small
+            found[test] = calibration.verdict(made.scores(left_out.channels), left_out.sides) == AI
+    small = np.zeros(len(table), dtype=bool) if table.sides is None else is_small(table.sides)
     print(
         "| promised | photographs flagged | of these under 256 pixels | others | fakes flagged |\n|---|---|---|---|---|"
     )

@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import bench_features as features
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
 from fit_builtin import SETTINGS, combined, tables_and_logits, unseen
@@ -27,7 +26,7 @@ def main() -> None:
     result = fit(tables, SETTINGS)
     alone = unseen(result.table, result.folds, logits)
     together, counts = combined(result.table, result.folds, result.held_out, alone)
-    sides = np.where(result.table.small, 0, 256)
+    sides = result.table.sides
     data = features.Data(result.table, list(result.equalizations), {}, sides, result.folds[None], [])
     print(f"a logit counts {counts.mean():.2f} ({counts.min():.2f} to {counts.max():.2f}) times the probe's score\n")
     print("| scored by | treatment | AUC | recall at 5 % | recall at 1 % | gain in AUC | in recall at 5 % | at 1 % |")

@@ -1,4 +1,4 @@
-"""Stores of the development pictures → ``models/builtin``: python models/fit_builtin.py limit512 square224 OUT.
+"""Stores of the development pictures → models/builtin: python models/fit_builtin.py limit512 square224 limit320 OUT.
 
 A linear probe in ten folds over sources, as ``aigiscan fit`` makes it, on all columns but the logits of
 ``lite:trained``; then those logits. They come from networks that were trained on these pictures, so a picture's logit
@@ -19,8 +19,7 @@ from safetensors import safe_open
 from sklearn.linear_model import LogisticRegression
 
 from aigiscan.classifiers.ensemble import classifier_entry
-from aigiscan.detector.calibration import Calibration
-from aigiscan.detector.fit import FitSettings, fit
+from aigiscan.detector.fit import FitSettings, calibrated, fit
 from aigiscan.detector.table import FitTable, aligned, sample_weights, table_from_store
 from aigiscan.encoders import encoder_from_fingerprint
 from aigiscan.encoders.lite import shipped_file
@@ -39,8 +38,10 @@ SETTINGS = FitSettings(
         "Fitted on 2,035 generated pictures of 136 generators up to 2026 and 1,542 photographs of 164 sources.",
         "It knows nothing of edited photographs, paintings, scans, screenshots or rendered graphics as such.",
     ),
-    least_side=128,
+    least_side=256,
     smoothest=0.03,
+    small_side=320,
+    reduced=2,
 )
 
 
@@ -94,15 +95,11 @@ def main(stores: list[str], out: str) -> None:
     result = fit(tables, SETTINGS)
     scores, counts = combined(result.table, result.folds, result.held_out, unseen(result.table, result.folds, logits))
     print(f"a logit counts {counts.mean():.2f} ({counts.min():.2f} to {counts.max():.2f}) times the probe's score")
-    detector, real, small = result.detector, result.table.label == 0, result.table.small
-    judge = detector.classifier
+    detector, judge = result.detector, result.detector.classifier
     for i, column in enumerate(columns):
         judge.coef_[0, column] = counts[2 * i : 2 * i + 2].sum() / len(counts)
-    calibration = Calibration.from_scores(
-        scores[real, 0], scores[~real, 0], SETTINGS.max_fpr, SETTINGS.max_miss,
-        small=None if small is None else small[real],
-    )  # fmt: skip
-    method = detector.card.thresholds["method"]
+    calibration = calibrated(result.table, scores, SETTINGS)
+    method = f"{detector.card.thresholds['method']}; small pictures are held against all photographs reduced to that"
     card = replace(
         detector.card,
         thresholds={"method": method, **calibration.describe()},

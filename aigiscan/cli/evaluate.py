@@ -223,7 +223,7 @@ def _held_out(
         shown.append((candidate.name, candidate.paths, scores, candidate.labels, candidate.names))
         figures[candidate.name] = held_out_figures(
             scores, candidate.labels, candidate.names, candidate.groups, candidate.families, units=candidate.sources,
-            small=candidate.small, max_fprs=sorted({0.01, max_fpr}), draws=draws, seed=seed,
+            sides=candidate.sides, max_fprs=sorted({0.01, max_fpr}), draws=draws, seed=seed,
         )  # fmt: skip
     what = left_out(candidate.labels, candidate.sources, of_fold)
     text = (
@@ -297,7 +297,7 @@ def _train_on(
         candidate = entry.candidate.select(~elsewhere.seen).without(exclude)
         figures[candidate.name] = detector_figures(
             elsewhere.fitted.decision_function(candidate.X), candidate.labels, candidate.names, candidate.groups,
-            elsewhere.calibration, candidate.families, units=candidate.sources, small=candidate.small, draws=draws,
+            elsewhere.calibration, candidate.families, units=candidate.sources, sides=candidate.sides, draws=draws,
             seed=seed,
         )  # fmt: skip
         known[candidate.name] = elsewhere.names

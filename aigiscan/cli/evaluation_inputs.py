@@ -261,11 +261,9 @@ class Judged:
     facts: list[FileFacts]
 
     @property
-    def small(self) -> np.ndarray:
-        """(k,) pictures with a short side, which a detector judges apart."""
-        from aigiscan.detector.calibration import is_small
-
-        return is_small([f.width for f in self.facts], [f.height for f in self.facts])
+    def sides(self) -> np.ndarray:
+        """(k,) shorter sides in pixels: a detector judges small pictures apart."""
+        return np.array([min(f.width, f.height) for f in self.facts])
 
     def select(self, index: np.ndarray) -> Judged:
         """Some of them, ascending."""

@@ -194,7 +194,7 @@ def scan(
         else:
             batches = source.batches(chosen, device=device, precision=precision, cache=cache, scheduler=scheduler)
             verdicts = (list(chosen.judge_batch(batch)) for batch in batches)
-        small = _write(outputs, verdicts, source.total, fdr)
+        small = _write(outputs, verdicts, source.total, fdr, chosen.calibration.small_side if chosen else 0)
     if chosen is not None and small and (note := chosen.calibration.small_note):
         console.note(f"{small} small pictures: {note}")
     seconds = time.perf_counter() - start
@@ -231,7 +231,7 @@ def _detector(name: str | None, promise: Promise) -> Detector:
     return chosen
 
 
-def _write(outputs: Outputs, batches: Iterable[list[Verdict]], total: int, fdr: float | None) -> int:
+def _write(outputs: Outputs, batches: Iterable[list[Verdict]], total: int, fdr: float | None, small_side: int) -> int:
     """All rows, as they come or, under a false-discovery rate, at the end; how many are of small pictures."""
     from aigiscan.detector.calibration import is_small
     from aigiscan.detector.discovery import at_discovery_rate
@@ -242,7 +242,7 @@ def _write(outputs: Outputs, batches: Iterable[list[Verdict]], total: int, fdr: 
         console.note("--fdr needs all p-values: the report is written when the last picture is judged")
     with console.bar("scan", total, rows_on_terminal=outputs.uses_stdout and sys.stdout.isatty()) as advance:
         for rows in batches:
-            small += int(is_small([v.width for v in rows], [v.height for v in rows]).sum())
+            small += int(is_small([min(v.width, v.height) for v in rows], small_side).sum())
             if fdr is None:
                 outputs.write(rows)
             else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aigiscan.detector.calibration import AI, REAL, Calibration, Tail, finite_scores
+from aigiscan.detector.calibration import AI, REAL, SMALL_SIDE, Calibration, Tail, finite_scores, is_small
 from aigiscan.errors import FitError
 
 
@@ -32,13 +32,13 @@ def achieved_rates(
     scores: ArrayLike,
     labels: ArrayLike,
     sources: Sequence[str] | NDArray,
-    small: NDArray | None = None,
+    sides: NDArray | None = None,
 ) -> list[AchievedRate]:
     """Verdict shares of every source: photographs first, within a label the worst (most wrong verdicts) first.
 
-    small: mask of the small pictures, as :meth:`Calibration.verdict` takes it.
+    sides: (n,) shorter sides in pixels, as :meth:`Calibration.verdict` takes them.
     """
-    return rates_of(calibration.verdict(scores, small), labels, sources)
+    return rates_of(calibration.verdict(scores, sides), labels, sources)
 
 
 def cross_conformal_rates(
@@ -49,13 +49,13 @@ def cross_conformal_rates(
     max_miss: float = 0.05,
     *,
     units: Sequence[str] | NDArray | None = None,
-    small: NDArray | None = None,
+    sides: NDArray | None = None,
 ) -> list[AchievedRate]:
     """What would happen to each source if the thresholds were calibrated on all the others; see
     :func:`cross_conformal_verdicts`. units: what is left out with a source where that is more than the source itself
     (fine-tunes of one model). Order as :func:`achieved_rates`."""
     left_out = sources if units is None else units
-    return rates_of(cross_conformal_verdicts(scores, labels, left_out, max_fpr, max_miss, small=small), labels, sources)
+    return rates_of(cross_conformal_verdicts(scores, labels, left_out, max_fpr, max_miss, sides=sides), labels, sources)
 
 
 def cross_conformal_verdicts(
@@ -65,27 +65,32 @@ def cross_conformal_verdicts(
     max_fpr: float = 0.01,
     max_miss: float = 0.05,
     *,
-    small: NDArray | None = None,
+    sides: NDArray | None = None,
+    small_side: int = SMALL_SIDE,
+    reduced: NDArray | None = None,
 ) -> NDArray[np.str_]:
     """Verdict on every image (n,) by thresholds calibrated on the images of all other units.
 
     scores: (n,) out-of-fold, every image scored by a classifier that did not see its unit (see
     :func:`aigiscan.classifiers.folds.source_folds`), so that neither the fit that scored it nor the threshold saw it.
+    sides, small_side, reduced: as :meth:`Calibration.from_scores` takes them, ``reduced`` of all n pictures.
     FitError where leaving a unit out leaves no photographs.
     """
     y, names, values = np.asarray(labels), np.asarray(units).astype(str), finite_scores(scores)
     if not len(values) == len(y) == len(names):
         raise FitError(f"{len(y)} labels, {len(values)} scores and {len(names)} sources do not belong together")
-    sized = np.zeros(len(y), dtype=bool) if small is None else np.asarray(small, dtype=bool)
+    shorter = np.zeros(len(y)) if sides is None else np.asarray(sides)
+    small = is_small(shorter, small_side)
     verdicts = np.empty(len(y), dtype="<U9")
     for unit, _, rows in _by_source(y, names):
         real, fake = ~rows & (y == 0), ~rows & (y == 1)
         if not real.any():
             raise FitError(f"without {unit} there are no photographs to calibrate on; give a second photo source")
         # verdicts alone: no probability curve to fit
-        tails = Tail.of(values[real & ~sized]), Tail.of(values[fake])
-        calibration = Calibration(*tails, max_fpr, max_miss, small=Tail.of(values[real & sized]))
-        verdicts[rows] = calibration.verdict(values[rows], sized[rows])
+        tails = Tail.of(values[real & ~small]), Tail.of(values[fake])
+        held_against = Tail.of(values[real & small] if reduced is None else reduced[real])
+        calibration = Calibration(*tails, max_fpr, max_miss, small=held_against, small_side=small_side)
+        verdicts[rows] = calibration.verdict(values[rows], shorter[rows])
     return verdicts
 
 

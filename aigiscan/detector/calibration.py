@@ -70,7 +70,7 @@ class Calibration:
     For a photograph exchangeable with the calibration photographs, ``P(p_value ≤ a) ≤ a`` for every a, so that flagging
     where ``p_value ≤ max_fpr`` gives at most ``max_fpr`` false alarms on average over calibration sets; the mirror
     image holds for fakes called ``real``. The bound says nothing about photographs of another kind. Photographs whose
-    shorter side is under :data:`SMALL_SIDE` pixels are another kind: they are held against the small calibration
+    shorter side is under ``small_side`` pixels are another kind: they are held against the small calibration
     photographs alone, all others against the rest (Vovk's Mondrian conformal predictors), and the bound holds for both.
 
     A score in both regions – rarer than ``max_fpr`` among photographs and also rarer than ``max_miss`` among fakes,
@@ -78,7 +78,7 @@ class Calibration:
     most ``max_miss`` of the fakes and ``max_fpr`` of the photographs, and both bounds still hold.
 
     real, fake: calibration scores. small: those of small photographs; None: pictures of all sizes are held against
-    ``real`` (detectors written before). max_fpr, max_miss: in (0, 1). platt: (slope, intercept) of the log odds, or
+    ``real``. small_side: what is small. max_fpr, max_miss: in (0, 1). platt: (slope, intercept) of the log odds, or
     empty: then ``p_ai`` is NaN. floor: ``p_ai`` stays within [floor, 1 − floor], for m pictures say nothing of what is
     rarer than one in m. curve_x, curve_p, guard: of detectors written before, which judge as they did; see
     :class:`aigiscan.detector.guard.SourceGuard`. prior: share of AI-generated pictures that ``p_ai`` is for; not saved.
@@ -91,6 +91,7 @@ class Calibration:
     platt: Array = field(default_factory=lambda: np.empty(0))
     floor: float = 0.0
     small: Tail | None = None
+    small_side: int = SMALL_SIDE
     curve_x: Array = field(default_factory=lambda: np.empty(0))
     curve_p: Array = field(default_factory=lambda: np.empty(0))
     guard: SourceGuard = field(default_factory=SourceGuard)
@@ -104,13 +105,16 @@ class Calibration:
         max_fpr: float = 0.01,
         max_miss: float = 0.05,
         *,
-        small: NDArray | None = None,
+        sides: ArrayLike | None = None,
+        small_side: int = SMALL_SIDE,
+        reduced: ArrayLike | None = None,
     ) -> Calibration:
         """Calibrate on scores that no fitting saw, one per picture; higher scores mean more likely AI-generated.
 
-        small: mask of the photographs with a shorter side under :data:`SMALL_SIDE` pixels; with None, or with fewer
-        than 19 photographs on either side, pictures of all sizes are held against each other. Raises FitError for NaN
-        or infinite scores, for no photographs at all and for rates outside (0, 1).
+        sides: (n,) shorter sides of the photographs in pixels, 0 where unknown; with None, or with fewer than 19
+        photographs on either side of ``small_side``, pictures of all sizes are held against each other. reduced: scores
+        of photographs that were reduced to be small, to take the place of the small ones. Raises FitError for NaN or
+        infinite scores, for no photographs at all and for rates outside (0, 1).
         """
         real = finite_scores(real_scores)
         fake = Tail.of([] if fake_scores is None else fake_scores)
@@ -119,26 +123,28 @@ class Calibration:
         platt = _log_odds(real, fake.scores)
         floor = 1.0 / (min(len(real), len(fake.scores)) + 2.0) if len(fake.scores) else 0.0
         found = cls(Tail.of(real), fake, platt=platt, floor=floor).with_rates(max_fpr, max_miss)
-        return found if small is None else found._by_size(real, small)
-
-    def _by_size(self, real: Array, small: NDArray) -> Calibration:
-        mask = np.asarray(small, dtype=bool)
-        if mask.shape != real.shape:
-            raise FitError(f"{len(real)} calibration scores but {len(mask)} sizes")
-        if min(mask.sum(), (~mask).sum()) < least_units(_LEAST_RATE):
-            return self
-        return replace(self, real=Tail.of(real[~mask]), small=Tail.of(real[mask]))
+        if sides is None:
+            return found
+        small = is_small(sides, small_side)
+        if small.shape != real.shape:
+            raise FitError(f"{len(real)} calibration scores but {len(small)} sizes")
+        held_against = real[small] if reduced is None else finite_scores(reduced)
+        if min(len(held_against), (~small).sum()) < least_units(_LEAST_RATE):
+            return found
+        return replace(found, real=Tail.of(real[~small]), small=Tail.of(held_against), small_side=small_side)
 
     def recalibrated(
-        self, real_scores: ArrayLike, max_fpr: float | None = None, *, small: NDArray | None = None
+        self, real_scores: ArrayLike, max_fpr: float | None = None, *, sides: ArrayLike | None = None
     ) -> Calibration:
         """The same with other photographs (a user's own): false-alarm threshold anew, fakes and ``p_ai`` as they were.
 
-        ``p_ai`` is kept because a user's folder has no fakes to fit a curve with.
+        ``p_ai`` is kept because a user's folder has no fakes to fit a curve with, and what small pictures are held
+        against where the folder has too few small ones.
         """
-        rate = self.max_fpr if max_fpr is None else max_fpr
-        fresh = Calibration.from_scores(real_scores, None, rate, self.max_miss, small=small)
-        return replace(self, real=fresh.real, small=fresh.small, max_fpr=fresh.max_fpr, guard=fresh.guard)
+        rate, side = self.max_fpr if max_fpr is None else max_fpr, self.small_side
+        fresh = Calibration.from_scores(real_scores, None, rate, self.max_miss, sides=sides, small_side=side)
+        small = fresh.small or self.small
+        return replace(self, real=fresh.real, small=small, max_fpr=fresh.max_fpr, guard=fresh.guard)
 
     def with_rates(
         self, max_fpr: float | None = None, max_miss: float | None = None, prior: float | None = None
@@ -155,25 +161,25 @@ class Calibration:
                 raise FitError(f"{name} must lie between 0 and 1, not {value:g}")
         return replace(self, max_fpr=fpr, max_miss=miss, prior=share)
 
-    def p_value(self, scores: ArrayLike, small: NDArray | None = None) -> Array:
+    def p_value(self, scores: ArrayLike, sides: ArrayLike | None = None) -> Array:
         """(1 + #{calibration photographs with a score ≥ s}) / (n + 1), in (0, 1]: small = unlike the photographs.
 
-        small: mask (n,) of the pictures to be held against the small photographs; None: none of them. Detectors written
-        with a guard by source say the larger of that and the guard's share.
+        sides: (n,) shorter sides in pixels, 0 where unknown, to hold small pictures against small photographs.
+        Detectors written with a guard by source say the larger of that and the guard's share.
         """
         values = finite_scores(scores)
         p = np.maximum(self.real.p_at_least(values), self.guard.p_at_least(values))
-        if self.small is None or small is None:
+        if self.small is None or sides is None:
             return p
-        return np.where(np.asarray(small, dtype=bool), self.small.p_at_least(values), p)
+        return np.where(is_small(sides, self.small_side), self.small.p_at_least(values), p)
 
     def p_miss(self, scores: ArrayLike) -> Array:
         """The mirror image: (1 + #{calibration fakes with a score ≤ s}) / (m + 1): small = unlike the fakes."""
         return self.fake.p_at_most(finite_scores(scores))
 
-    def verdict(self, scores: ArrayLike, small: NDArray | None = None) -> NDArray[np.str_]:
-        """``ai``, ``real`` or ``uncertain`` for every score, (n,) of str; small: as in :meth:`p_value`."""
-        ai = self.p_value(scores, small) <= self.max_fpr + _SAME
+    def verdict(self, scores: ArrayLike, sides: ArrayLike | None = None) -> NDArray[np.str_]:
+        """``ai``, ``real`` or ``uncertain`` for every score, (n,) of str; sides: as in :meth:`p_value`."""
+        ai = self.p_value(scores, sides) <= self.max_fpr + _SAME
         real = self.p_miss(scores) <= self.max_miss + _SAME
         return np.select([ai & ~real, real & ~ai], [AI, REAL], default=UNCERTAIN)
 
@@ -230,7 +236,7 @@ class Calibration:
         if len(tail.scores) >= needed:
             return ""
         return (
-            f"pictures {sizes} {SMALL_SIDE} pixels are never called '{AI}': the detector was calibrated on "
+            f"pictures {sizes} {self.small_side} pixels are never called '{AI}': the detector was calibrated on "
             f"{len(tail.scores)} such photographs, {needed} are needed to promise a rate of {self.max_fpr:g}"
         )
 
@@ -252,7 +258,7 @@ class Calibration:
         """Plain values for a detector's card; ``threshold_ai`` is infinite where nothing can be flagged."""
         by_size = {} if self.small is None else {
             "small_images": len(self.small.scores),
-            "small_side": SMALL_SIDE,
+            "small_side": self.small_side,
             "threshold_ai_small": self.threshold_ai_small, "small_note": self.small_note,
         }  # fmt: skip
         return {
@@ -278,7 +284,7 @@ class Calibration:
             "floor": np.array([self.floor]),
         }
         if self.small is not None:
-            arrays["small_scores"] = self.small.scores
+            arrays |= {"small_scores": self.small.scores, "small_side": np.array([self.small_side])}
         if len(self.curve_x):
             arrays |= {"curve_x": self.curve_x, "curve_p": self.curve_p}
         if self.guard.sources:
@@ -304,14 +310,15 @@ class Calibration:
             raise DetectorError("calibration by source or curve is incomplete; the detector's files are damaged")
         max_fpr, max_miss = (float(rate) for rate in a["rates"])
         small = Tail(a["small_scores"]) if "small_scores" in a else None
+        side = int(a.get("small_side", np.array([SMALL_SIDE]))[0])
         real, fake = Tail(a["real_scores"]), Tail(a["fake_scores"])
-        return cls(real, fake, max_fpr, max_miss, a["platt"], float(floor[0]), small, curve_x, curve_p, guard)
+        return cls(real, fake, max_fpr, max_miss, a["platt"], float(floor[0]), small, side, curve_x, curve_p, guard)
 
 
-def is_small(width: ArrayLike, height: ArrayLike) -> Mask:
-    """Mask of the pictures whose shorter side is under :data:`SMALL_SIDE` pixels; sizes of 0 are unknown: not small."""
-    shorter = np.minimum(np.asarray(width), np.asarray(height))
-    return (shorter > 0) & (shorter < SMALL_SIDE)
+def is_small(sides: ArrayLike, small_side: int = SMALL_SIDE) -> Mask:
+    """Mask of the pictures whose shorter side is under so many pixels; sides of 0 are unknown: not small."""
+    shorter = np.asarray(sides)
+    return (shorter > 0) & (shorter < small_side)
 
 
 def _too_few(most: int, images: int, noun: str, rate: float, verdict: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigiscan.detector.calibration import Calibration, is_small
+from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.card import WEIGHTS_NAME, Card, read_card
 from aigiscan.detector.doubt import doubts
 from aigiscan.detector.seen import SeenPictures
@@ -194,16 +194,16 @@ class Detector:
             channels = {name: np.stack([row[name] for row in readable]) for name in self.view.channels}
             scores = self.scores(channels)
             facts = [row.facts for row in chunk if row.channels is not None]
-            small = is_small([fact.width for fact in facts], [fact.height for fact in facts])
+            sides = [min(fact.width, fact.height) for fact in facts]
             judged = zip(
                 scores.tolist(),
                 _known(self.calibration.p_ai(scores)),
-                self.calibration.p_value(scores, small).tolist(),
-                (str(v) for v in self.calibration.verdict(scores, small)),
+                self.calibration.p_value(scores, sides).tolist(),
+                (str(v) for v in self.calibration.verdict(scores, sides)),
                 self._generators(channels) or itertools.repeat(""),
                 _known(self.calibration.likelihood_ratio(scores)),
                 self.view.notes(channels) or itertools.repeat(""),
-                doubts(self.card, facts, channels),
+                doubts(self.card, sides, channels),
                 strict=False,
             )
         for row in chunk:

@@ -18,20 +18,21 @@ from aigiscan.encoders import encoder_from_fingerprint
 from aigiscan.encoders.base import CHANNEL_EMBEDDING
 from aigiscan.encoders.spam import smoothness
 from aigiscan.errors import FitError
-from aigiscan.images.records import FileFacts
 
 
-def doubts(card: Card, facts: Sequence[FileFacts], channels: Mapping[str, np.ndarray]) -> list[str]:
-    """Why each of n pictures stays uncertain, "" where nothing speaks against a verdict."""
-    smooth = np.zeros(len(facts), dtype=bool)
+def doubts(card: Card, sides: Sequence[int], channels: Mapping[str, np.ndarray]) -> list[str]:
+    """Why each of n pictures stays uncertain, "" where nothing speaks against a verdict.
+
+    sides: shorter ones in pixels, 0 where unknown.
+    """
+    smooth = np.zeros(len(sides), dtype=bool)
     if card.most_smooth is not None:
         columns = spam_columns(card.encoder["fingerprint"])
         smooth = smoothness(channels[CHANNEL_EMBEDDING][:, columns]) > card.most_smooth
-    return [_doubt(card, fact, bool(one)) for fact, one in zip(facts, smooth, strict=True)]
+    return [_doubt(card, side, bool(one)) for side, one in zip(sides, smooth, strict=True)]
 
 
-def _doubt(card: Card, fact: FileFacts, smooth: bool) -> str:
-    side = min(fact.width, fact.height)  # 0: not known
+def _doubt(card: Card, side: int, smooth: bool) -> str:
     if 0 < side < card.least_side:
         return f"too small to judge: shorter side {side} pixels, under {card.least_side}"
     return "too smooth to judge: blurred, enlarged or without detail" if smooth else ""

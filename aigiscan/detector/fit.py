@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from aigiscan.detector.bases import sources_of
-from aigiscan.detector.calibration import Calibration
+from aigiscan.detector.calibration import SMALL_SIDE, Calibration
 from aigiscan.detector.card import Card, library_versions
 from aigiscan.detector.detector import Detector
 from aigiscan.detector.doubt import most_smooth
@@ -47,7 +47,9 @@ class FitSettings:
     classifier, params: a name of :data:`aigiscan.classifiers.CLASSIFIERS` and its parameters.
     weighting: ``source`` (reals and fakes equal, each source √(min(1, n/40))), ``class`` (reals and fakes equal) or
     ``none``. max_fpr: share of real photographs that may be flagged ``ai``; max_miss: share of fakes that may be called
-    ``real``. folds: how many folds the held-out scores come from.
+    ``real``. folds: how many folds the held-out scores come from. small_side: pictures with a shorter side under so
+    many pixels are held against small photographs; reduced: number of an equalisation that makes pictures about that
+    small, under which all photographs take the place of the few that are small by themselves.
     """
 
     classifier: str = "logistic"
@@ -63,6 +65,8 @@ class FitSettings:
     limits: Sequence[str] = ()
     least_side: int = 0
     smoothest: float = 0.0
+    small_side: int = SMALL_SIDE
+    reduced: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class FitResult:
     equalizations: tuple[str, ...]
     held_out: np.ndarray
     folds: np.ndarray
+    settings: FitSettings
     known_sources: tuple[str, ...] = ()
     in_distribution: np.ndarray | None = None
     named: np.ndarray | None = None
@@ -167,7 +172,7 @@ def fit(
     classifier, method = _judge(problem, members)
     scored = np.flatnonzero(problem.folds >= 0)
     table = problem.table.select(scored)
-    calibration = _calibrated(table, scores[scored, 0], settings)
+    calibration = calibrated(table, scores[scored], settings)
     card = _card(problem, classifier, {"method": method, **calibration.describe()}, [t.equalization for t in given])
     return FitResult(
         Detector(card, problem.view, classifier, calibration, _seen(problem)),
@@ -175,6 +180,7 @@ def fit(
         tuple(t.equalization for t in given),
         scores[scored],
         problem.folds[scored],
+        settings,
         sources_of(previous.card.training) if previous is not None else (),
         *_in_distribution(problem, scored),
     )
@@ -299,11 +305,18 @@ def _judge(problem: _Problem, members: list[Any]) -> tuple[Any, str]:
     return problem.fitted(np.arange(len(problem.table))), f"{_REFIT}; {measured}"
 
 
-def _calibrated(table: FitTable, scores: np.ndarray, settings: FitSettings) -> Calibration:
-    """One score per picture, under the treatment that ``scan`` applies."""
+def calibrated(table: FitTable, scores: np.ndarray, settings: FitSettings) -> Calibration:
+    """One score per picture, of scores (n, k), under the first treatment, which ``scan`` applies."""
     real = table.label == 0
-    small = None if table.small is None else table.small[real]
-    return Calibration.from_scores(scores[real], scores[~real], settings.max_fpr, settings.max_miss, small=small)
+    return Calibration.from_scores(
+        scores[real, 0],
+        scores[~real, 0],
+        settings.max_fpr,
+        settings.max_miss,
+        sides=None if table.sides is None else table.sides[real],
+        small_side=settings.small_side,
+        reduced=None if settings.reduced is None else scores[real, settings.reduced],
+    )
 
 
 def _card(problem: _Problem, classifier: Any, thresholds: Mapping[str, Any], specs: Sequence[str]) -> Card:

@@ -28,7 +28,7 @@ def what_was_forgotten(made: Detector, previous: Detector, old: FitTable | None)
         return replace(made, card=replace(card, limits=[*card.limits, _UNKNOWN]))
     figures: dict[str, list[float]] = {}
     for judge in (previous, made):
-        verdicts = judge.calibration.verdict(judge.scores(old.channels), old.small) == AI
+        verdicts = judge.calibration.verdict(judge.scores(old.channels), old.sides) == AI
         for label, what in ((1, "fakes called ai"), (0, "photographs called ai")):
             rows = old.label == label
             figures.setdefault(what, []).append(round(float(np.mean(verdicts[rows])), 4) if rows.any() else 0.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from aigiscan.detector.calibration import is_small, least_units
+from aigiscan.detector.calibration import least_units
 from aigiscan.detector.detector import Detector
 from aigiscan.detector.seen import SeenPictures
 from aigiscan.detector.verdict import VERDICT_AI, Verdict
@@ -63,7 +63,7 @@ def _calibrated(detector: Detector, photographs: list[Verdict], rate: float) -> 
     calibration = detector.calibration.recalibrated(
         np.array([v.score for v in photographs], np.float64),
         rate,
-        small=is_small([v.width for v in photographs], [v.height for v in photographs]),
+        sides=[min(v.width, v.height) for v in photographs],
     )
     digests = [v.sha256 for v in photographs]
     thresholds = {

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigiscan.detector.calibration import is_small
 from aigiscan.encoders.fingerprint import for_channels, how_to_get
 from aigiscan.errors import FitError
 
@@ -30,8 +29,7 @@ class FitTable:
 
     encoder: ``name`` and ``fingerprint`` of what made the channels.
     equalization: spec of what was done to every picture before it was encoded, "" for nothing.
-    small: (n,) bool, pictures with a short side (:func:`aigiscan.detector.calibration.is_small`); None where sizes are
-    not known.
+    sides: (n,) shorter sides in pixels; None where they are not known.
     """
 
     label: np.ndarray
@@ -39,7 +37,7 @@ class FitTable:
     channels: Mapping[str, np.ndarray]
     encoder: Mapping[str, Any]
     equalization: str = ""
-    small: np.ndarray | None = None
+    sides: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -68,7 +66,7 @@ class FitTable:
             {k: v[index] for k, v in self.channels.items()},
             self.encoder,
             self.equalization,
-            None if self.small is None else self.small[index],
+            None if self.sides is None else self.sides[index],
         )
 
     def summary(self) -> dict[str, Any]:
@@ -116,7 +114,7 @@ def table_from_rows(
         {name: np.stack([row[name] for row in channels]) for name in names},
         encoder_entry(encoder.name, encoder.fingerprint()),
         equalization,
-        is_small([f.width for f in facts], [f.height for f in facts]),
+        np.array([min(f.width, f.height) for f in facts]),
     )
 
 
@@ -139,7 +137,7 @@ def table_from_store(store: EmbeddingStore, channels: Sequence[str] | None = Non
         {name: store.read(name, rows=labelled) for name in wanted},
         encoder_entry(str(fingerprint["name"]), fingerprint),
         str(fingerprint.get("equalization", "")),
-        is_small(rows.width, rows.height)[labelled],
+        np.minimum(rows.width, rows.height)[labelled],
     )
 
 
@@ -157,7 +155,7 @@ def concatenated(tables: Sequence[FitTable]) -> FitTable:
                 f"the data sets were equalised differently ({first.equalization or 'not'} and "
                 f"{other.equalization or 'not'}); the same pictures under a second equalisation are given with --also"
             )
-    sizes = [table.small for table in tables]
+    sizes = [table.sides for table in tables]
     joined = FitTable(
         np.concatenate([table.label for table in tables]),
         {name: np.concatenate([table.text[name] for table in tables]) for name in first.text},

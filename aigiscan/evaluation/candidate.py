@@ -41,7 +41,7 @@ class Candidate:
     make: Callable[[], Any]
     text_features: NDArray | None = None
     exclude: tuple[str, ...] = ()
-    small: NDArray | None = None
+    sides: NDArray | None = None
     paths: NDArray = field(default_factory=lambda: np.empty(0, dtype=object))
 
     @classmethod
@@ -68,15 +68,15 @@ class Candidate:
             make=make,
             text_features=text_features,
             exclude=tuple(view.search_generators),
-            small=table.small,
+            sides=table.sides,
             paths=table.text["path"],
         )
 
     def select(self, rows: NDArray) -> Candidate:
         """The rows of an index or boolean mask."""
         chosen = {name: getattr(self, name)[rows] for name in ("X", "labels", "names", "sources", "groups", "splits")}
-        small = None if self.small is None else self.small[rows]
-        return replace(self, **chosen, small=small, paths=self.paths[rows] if len(self.paths) else self.paths)
+        sides = None if self.sides is None else self.sides[rows]
+        return replace(self, **chosen, sides=sides, paths=self.paths[rows] if len(self.paths) else self.paths)
 
     def without(self, generators: Collection[str]) -> Candidate:
         """The same without the fakes of some generators: what chose the features takes no part in measuring them."""

@@ -10,8 +10,9 @@ import numpy as np
 
 from aigiscan.classifiers.folds import left_out
 from aigiscan.detector.achieved import cross_conformal_verdicts, pooled, rates_of
-from aigiscan.detector.calibration import AI, SMALL_SIDE, Calibration
+from aigiscan.detector.calibration import AI, UNCERTAIN, Calibration, is_small
 from aigiscan.detector.detector import Detector
+from aigiscan.detector.doubt import doubts
 from aigiscan.detector.fit import FitResult
 from aigiscan.detector.table import FitTable
 from aigiscan.evaluation.attribution import true_names
@@ -58,7 +59,7 @@ def complete_card(result: FitResult) -> Completed:
     }
     sources = len(_sources(table, 0))
     if sources > 1:
-        metrics["achieved"] = [_achieved(table, first, rate) for rate in (0.01, 0.05)]
+        metrics["achieved"] = [_achieved(result, rate) for rate in (0.01, 0.05)]
     if result.in_distribution is not None:
         metrics["in_distribution"] = _figures(table, result.in_distribution, result.in_distribution, result.folds)
     if result.named is not None:
@@ -151,11 +152,19 @@ def _per_generator(label: np.ndarray, scores: np.ndarray, names: np.ndarray) -> 
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _achieved(table: FitTable, scores: np.ndarray, rate: float) -> dict[str, Any]:
-    """What thresholds calibrated on the other sources did to each left-out source (promise ``rate``), and by size."""
+def _achieved(result: FitResult, rate: float) -> dict[str, Any]:
+    """What thresholds calibrated on the other sources did to each left-out source (promise ``rate``), and by size.
+
+    Pictures that the detector does not judge (:mod:`aigiscan.detector.doubt`) are uncertain, as in ``scan``.
+    """
+    table, column, side = result.table, result.settings.reduced, result.settings.small_side
+    reduced = None if column is None else result.held_out[:, column]
     verdicts = cross_conformal_verdicts(
-        scores, table.label, table.sources, max_fpr=rate, max_miss=rate, small=table.small
-    )
+        result.held_out[:, 0], table.label, table.sources, max_fpr=rate, max_miss=rate, sides=table.sides,
+        small_side=side, reduced=reduced,
+    )  # fmt: skip
+    sides = np.zeros(len(table), int) if table.sides is None else table.sides
+    verdicts[np.array(doubts(result.detector.card, sides.tolist(), table.channels)) != ""] = UNCERTAIN
     photographs = table.label == 0
     rates = rates_of(verdicts, table.label, table.sources)
     real, fake = pooled(rates, 0), pooled(rates, 1)
@@ -176,10 +185,11 @@ def _achieved(table: FitTable, scores: np.ndarray, rate: float) -> dict[str, Any
             "flagged_interval": _plain(binomial_interval(round(worst.ai * worst.n), worst.n))[1:],
         },
     }
-    if table.small is not None:
-        small = {f"under {SMALL_SIDE} pixels": table.small, f"from {SMALL_SIDE} pixels on": ~table.small}
+    if table.sides is not None:
+        small = is_small(table.sides, side)
+        sizes = {f"under {side} pixels": small, f"from {side} pixels on": ~small}
         found["by_shorter_side"] = {
-            name: _by_size(verdicts == AI, table.label, rows) for name, rows in small.items() if rows.any()
+            name: _by_size(verdicts == AI, table.label, rows) for name, rows in sizes.items() if rows.any()
         }
     return found
 

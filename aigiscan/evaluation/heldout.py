@@ -87,7 +87,7 @@ def held_out_figures(
     families: Mapping[str, str] | None = None,
     *,
     units: NDArray | None = None,
-    small: NDArray | None = None,
+    sides: NDArray | None = None,
     max_fprs: Sequence[float] = (0.01, 0.05),
     max_miss: float = 0.05,
     draws: int = 1000,
@@ -96,14 +96,14 @@ def held_out_figures(
     """All figures of out-of-fold scores (n,): thresholds and probabilities calibrated on other sources.
 
     sources: the generator of a fake, the source of a photograph, (n,). groups: (n,), what the interval of a single
-    generator draws again. units: (n,), what the folds left out as one where that is more than one generator. small:
-    (n,), pictures with a short side, which are calibrated apart.
+    generator draws again. units: (n,), what the folds left out as one where that is more than one generator. sides:
+    (n,), shorter sides in pixels: small pictures are calibrated apart.
     Photographs of all sources are pooled as the other side of every comparison. Where all come from one source, its
     groups are dealt into parts that stand for sources: in distribution, not a new camera.
     """
     y, names = np.asarray(labels), photo_parts(labels, sources, groups)
     unit = names if units is None else np.where(y == 1, np.asarray(units).astype(str), names)
-    rates = {fpr: cross_conformal_rates(scores, y, names, fpr, max_miss, units=unit, small=small) for fpr in max_fprs}
+    rates = {fpr: cross_conformal_rates(scores, y, names, fpr, max_miss, units=unit, sides=sides) for fpr in max_fprs}
     drawn = np.where(y == 1, unit, np.asarray(sources).astype(str))  # parts of one camera are no cameras
     p_ai = cross_calibrated(scores, y, unit)
     return _figures(scores, y, names, drawn, groups, families or {}, rates, p_ai, draws, seed)
@@ -130,7 +130,7 @@ def detector_figures(
     families: Mapping[str, str] | None = None,
     *,
     units: NDArray | None = None,
-    small: NDArray | None = None,
+    sides: NDArray | None = None,
     max_fprs: Sequence[float] = (),
     draws: int = 1000,
     seed: int = 0,
@@ -141,7 +141,7 @@ def detector_figures(
     """
     y, names = np.asarray(labels), np.asarray(sources).astype(str)
     wanted = sorted({calibration.max_fpr, *max_fprs})
-    rates = {fpr: achieved_rates(calibration.with_rates(max_fpr=fpr), scores, y, names, small) for fpr in wanted}
+    rates = {fpr: achieved_rates(calibration.with_rates(max_fpr=fpr), scores, y, names, sides) for fpr in wanted}
     p_ai = calibration.p_ai(scores)
     drawn = names if units is None else np.where(y == 1, np.asarray(units).astype(str), names)
     return _figures(scores, y, names, drawn, groups, families or {}, rates, p_ai, draws, seed)

@@ -104,33 +104,49 @@ def test_prior_and_likelihood_ratio_follow_from_bayes():
 def test_small_pictures_are_held_against_small_photographs():
     rng = np.random.default_rng(3)
     real = np.concatenate([rng.normal(0, 1, 400), rng.normal(3, 1, 100)])
-    small = np.repeat([False, True], [400, 100])
-    calibration = Calibration.from_scores(real, rng.normal(4, 1, 300), 0.05, small=small)
+    sides = np.repeat([SMALL_SIDE, SMALL_SIDE - 1], [400, 100])
+    calibration = Calibration.from_scores(real, rng.normal(4, 1, 300), 0.05, sides=sides)
     fresh_large, fresh_small = rng.normal(0, 1, 20000), rng.normal(3, 1, 20000)
     assert abs(np.mean(calibration.p_value(fresh_large) <= 0.05) - 0.05) < 0.03
-    as_small = np.ones(20000, dtype=bool)
+    as_small = np.ones(20000, dtype=int)
     assert np.mean(calibration.p_value(fresh_small, as_small) <= 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
     assert np.mean(calibration.p_value(fresh_small) <= 0.05) > 0.5  # what sizes together would do
     again = Calibration.from_arrays(calibration.to_arrays())
     assert (again.p_value(fresh_small, as_small) == calibration.p_value(fresh_small, as_small)).all()
     grid = np.linspace(-2, 8, 500)
-    for mask, cut in ((False, calibration.threshold_ai), (True, calibration.threshold_ai_small)):
-        flagged = calibration.p_value(grid, np.full(500, mask)) <= 0.05 + 1e-12
+    for side, cut in ((900, calibration.threshold_ai), (100, calibration.threshold_ai_small)):
+        flagged = calibration.p_value(grid, np.full(500, side)) <= 0.05 + 1e-12
         assert (flagged == (grid > cut)).all()
 
 
 def test_too_few_small_photographs_never_flag_a_small_picture_and_say_so():
-    small = np.arange(200) < 30
-    calibration = Calibration.from_scores(np.arange(200.0), np.arange(300.0, 400.0), 0.01, 0.05, small=small)
-    assert calibration.verdict([350.0, 1e6, 1e6], [True, True, False]).tolist() == ["uncertain", "uncertain", "ai"]
+    def sides(small: int) -> np.ndarray:
+        return np.repeat([100, 900], [small, 200 - small])
+
+    calibration = Calibration.from_scores(np.arange(200.0), np.arange(300.0, 400.0), 0.01, 0.05, sides=sides(30))
+    assert calibration.verdict([350.0, 1e6, 1e6], [100, 100, 900]).tolist() == ["uncertain", "uncertain", "ai"]
     assert "30 such photographs, 99 are needed" in calibration.small_note
     assert calibration.warnings == ()
-    few_large = Calibration.from_scores(np.arange(200.0), None, 0.01, small=np.arange(200) >= 30)
-    assert few_large.verdict([1e6, 1e6], [True, False]).tolist() == ["ai", "uncertain"]
+    few_large = Calibration.from_scores(np.arange(200.0), None, 0.01, sides=sides(170))
+    assert few_large.verdict([1e6, 1e6], [100, 900]).tolist() == ["ai", "uncertain"]
     assert "with no side under 256 pixels are never called 'ai'" in few_large.warnings[0]
-    together = Calibration.from_scores(np.arange(200.0), None, 0.05, small=np.arange(200) < 18)
+    together = Calibration.from_scores(np.arange(200.0), None, 0.05, sides=sides(18))
     assert together.small is None
-    assert is_small([0, 300, SMALL_SIDE - 1, 100], [0, SMALL_SIDE, 900, 0]).tolist() == [False, False, True, False]
+    assert is_small([0, SMALL_SIDE, SMALL_SIDE - 1]).tolist() == [False, False, True]
+
+
+def test_photographs_that_were_reduced_stand_for_small_ones():
+    """Held against these, a small photograph keeps the promise, whatever is thought of the few natural small ones."""
+    rng = np.random.default_rng(4)
+    real, sides = rng.normal(0, 1, 500), np.repeat([600, 200], [490, 10])
+    made = Calibration.from_scores(
+        real, rng.normal(4, 1, 300), 0.05, sides=sides, small_side=320, reduced=rng.normal(2, 1, 500)
+    )
+    fresh = rng.normal(2, 1, 20000)
+    for calibration in (made, Calibration.from_arrays(made.to_arrays()), made.recalibrated(real[:490])):
+        assert abs(np.mean(calibration.p_value(fresh, np.full(20000, 319)) <= 0.05) - 0.05) < 0.03
+        assert np.mean(calibration.p_value(fresh, np.full(20000, 320)) <= 0.05) > 0.5
+        assert calibration.describe()["small_side"] == 320
 
 
 def test_p_ai_of_reversed_scores_is_a_half_and_warned_of():

@@ -12,7 +12,6 @@ from aigiscan.detector.doubt import doubts, most_smooth
 from aigiscan.detector.fit import fit
 from aigiscan.encoders import create_encoder
 from aigiscan.errors import FitError
-from aigiscan.images.records import FileFacts
 
 SPAM = create_encoder("spectrum+spam")
 
@@ -35,10 +34,10 @@ def test_smooth_pictures_are_doubted_and_sharp_ones_are_not() -> None:
     assert limit is not None and limit < 0
     card = Card("d", encoder, {}, {}, least_side=50, most_smooth=limit)
     images = [grain(900), grain(901).filter(ImageFilter.GaussianBlur(1.5)), grain(902).resize((192, 192)), grain(903)]
-    facts = [FileFacts(width=96, height=96)] * 3 + [FileFacts(width=96, height=49)]
-    said = doubts(card, facts, {"embedding": features(images)})
+    sides = [96, 96, 96, 49]
+    said = doubts(card, sides, {"embedding": features(images)})
     assert [text.split(" to judge")[0] for text in said] == ["", "too smooth", "too smooth", "too small"]
-    assert doubts(replace(card, least_side=0, most_smooth=None), facts, {}) == [""] * 4
+    assert doubts(replace(card, least_side=0, most_smooth=None), sides, {}) == [""] * 4
     assert most_smooth(table, 0.0) is None
 
 
