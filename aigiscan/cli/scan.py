@@ -142,15 +142,7 @@ def scan(
     options.check_backend(backend, scheduler)
     if scheduler and cache is None:
         raise InputError("--backend dask needs --cache STORE, in a place that all machines see: workers write there")
-    if fdr is not None and (max_fpr is not None or resume):
-        raise InputError(
-            "--fdr sets the threshold for the whole folder at the end: leave out --max-fpr and --resume (--cache keeps "
-            "what is encoded)"
-        )
-    if provenance_only and (detector or cache or promise != Promise()):
-        raise InputError(
-            "--provenance-only judges nothing: leave out --detector, --cache and the options of the promise"
-        )
+    _check_promise(promise, resume=resume, judged=not provenance_only, models=bool(detector or cache))
     if (deep or hashed) and not provenance_only:
         raise InputError("--deep and --hash go with --provenance-only: a scan that judges does both anyway")
     reader = provenance_reader(c2pa_trust, online=online, personal=personal, say=provenance_only)
@@ -202,11 +194,10 @@ def scan(
         _tell(outputs, chosen, fdr, seconds, tabled=on_screen or table)
     elif output is not None or html is not None:
         console.note(summary(outputs.counts, seconds))  # one line for the log of a nightly run
-    if (
-        _CLAIMS_AI in failing and not outputs.claim_ai
-    ):  # a report keeps claims as words: those of its rows are read anew
-        outputs.claim_ai = any_says_ai(source.skipped, reader, deep=deep or chosen is not None)
-    if any(outputs.counts[value] for value in failing) or (outputs.claim_ai and _CLAIMS_AI in failing):
+    claimed = outputs.claim_ai
+    if _CLAIMS_AI in failing and not claimed:  # a report keeps claims as words: those of its rows are read anew
+        claimed = any_says_ai(source.skipped, reader, deep=deep or chosen is not None)
+    if any(outputs.counts[value] for value in failing) or (claimed and _CLAIMS_AI in failing):
         raise typer.Exit(1)
 
 
@@ -217,6 +208,19 @@ class Promise(NamedTuple):
     max_miss: float | None = None
     fdr: float | None = None
     prior: float | None = None
+
+
+def _check_promise(promise: Promise, *, resume: bool, judged: bool, models: bool) -> None:
+    """InputError in one line for rates that do not go with the rest. models: whether what judges was named."""
+    if promise.fdr is not None and (promise.max_fpr is not None or resume):
+        raise InputError(
+            "--fdr sets the threshold for the whole folder at the end: leave out --max-fpr and --resume (--cache keeps "
+            "what is encoded)"
+        )
+    if not judged and (models or promise != Promise()):
+        raise InputError(
+            "--provenance-only judges nothing: leave out --detector, --cache and the options of the promise"
+        )
 
 
 def _detector(name: str | None, promise: Promise) -> Detector:

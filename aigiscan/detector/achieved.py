@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aigiscan.detector.calibration import AI, REAL, SMALL_SIDE, Calibration, Tail, finite_scores, is_small
+from aigiscan.detector.calibration import AI, REAL, SMALL_SIDE, Calibration, is_small
+from aigiscan.detector.tail import Tail, finite_scores
 from aigiscan.errors import FitError
 
 

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aigiscan.classifiers import make_classifier
-from aigiscan.detector.calibration import Calibration, Tail
+from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.card import WEIGHTS_NAME, Card, library_versions, read_card
 from aigiscan.detector.fetch import fetch
+from aigiscan.detector.tail import Tail
 from aigiscan.encoders.weights import cache_dir, shipped_models_dir
 from aigiscan.errors import DetectorError, InputError
 from aigiscan.features import view_from_saved

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from aigiscan.detector.calibration import least_units
 from aigiscan.detector.detector import Detector
 from aigiscan.detector.seen import SeenPictures
+from aigiscan.detector.tail import least_units
 from aigiscan.detector.verdict import VERDICT_AI, Verdict
 from aigiscan.errors import FitError
 from aigiscan.runner import Encoded

@@ -7,6 +7,7 @@ by the TensorFlow authors. The weights and where they come from: ``models/lite/N
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     import torch
 
 SIZE = 224
+# Pixels that go through the network at once: on a CPU so many that its activations stay in the cache (1.3 times as fast
+# as 32 pictures of 224), on a GPU so many that it has work.
+CPU_PIXELS, GPU_PIXELS = 512 * 512, 32 * 512 * 512
 # The weights come from TensorFlow, which fed (x − 127) / 128 and used epsilon 0.001 in batch normalisation. Top-1 on
 # 340 ImageNet pictures of 340 classes: 0.82 so; 0.81 with torch's epsilon 1e-5; 0.72 with timm's own mean and
 # deviation for this architecture, which belong to other weights.
@@ -50,8 +54,7 @@ class LiteEncoder(Encoder):
     def __init__(self, argument: str = "", options: EncoderOptions | None = None) -> None:
         self.options = plain_options(self.name, argument, options)
         self._lock = threading.Lock()
-        self._model: torch.nn.Module | None = None
-        self._device: torch.device | None = None
+        self._model: tuple[torch.nn.Module, torch.device] | None = None
 
     @property
     def precision(self) -> str:
@@ -81,15 +84,25 @@ class LiteEncoder(Encoder):
         return chw(resize_and_crop(image, SIZE, Image.Resampling.BICUBIC))
 
     def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
-        """Batch of uint8 (3, 224, 224) → ``embedding`` (n, 2304)."""
-        return self._embedding([self._run(np.stack(list(inputs)))] if len(inputs) else [])
+        """uint8 (3, h, w), for ``lite`` itself 224 both, → ``embedding`` (n, width), in their order."""
+        matrix = np.zeros((len(inputs), self.width), np.float32)
+        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for i, pixels in enumerate(inputs):
+            by_shape[pixels.shape].append(i)
+        model, device = self._loaded()
+        pixels_at_once = CPU_PIXELS if device.type == "cpu" else GPU_PIXELS
+        for shape, rows in by_shape.items():
+            at_once = max(1, pixels_at_once // (shape[1] * shape[2]))
+            for start in range(0, len(rows), at_once):
+                some = rows[start : start + at_once]
+                matrix[some] = self._run(model, device, np.stack([inputs[i] for i in some]))
+        return {CHANNEL_EMBEDDING: unit_length(matrix) if self.options.normalize else matrix}
 
-    def _run(self, pixels: np.ndarray) -> np.ndarray:
+    def _run(self, model: torch.nn.Module, device: torch.device, pixels: np.ndarray) -> np.ndarray:
         """uint8 [b, 3, h, w] → float32 [b, d]."""
         import torch
 
-        model = self._loaded()
-        x = torch.from_numpy(pixels).to(self._device)
+        x = torch.from_numpy(pixels).to(device)
         x = ((x.float() / 255 - MEAN) / STD).to(torch_dtype(self.precision))
         with torch.inference_mode(), exact_products(self.precision):
             found = self._columns(model, x.contiguous(memory_format=torch.channels_last))
@@ -100,19 +113,15 @@ class LiteEncoder(Encoder):
         """Normalised pixels [b, 3, h, w] → float32 [b, d]."""
         return statistics(model, x, self.stages)
 
-    def _embedding(self, parts: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        matrix = np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)
-        return {CHANNEL_EMBEDDING: unit_length(matrix) if self.options.normalize else matrix}
-
     def _load(self, device: torch.device, precision: str) -> torch.nn.Module:
         return load_network(device, precision)
 
-    def _loaded(self) -> torch.nn.Module:
+    def _loaded(self) -> tuple[torch.nn.Module, torch.device]:
         with self._lock:
             if self._model is None:
-                self._device = choose_device(self.options.device)
-                check_precision(self.precision, self._device)
-                self._model = self._load(self._device, self.precision)
+                device = choose_device(self.options.device)
+                check_precision(self.precision, device)
+                self._model = self._load(device, self.precision), device
             return self._model
 
 
@@ -179,8 +188,9 @@ def statistics(
         if read is not None and i in read:
             read[i] = x
         if i in stages:
-            values = x.float().flatten(2)
-            columns += [values.mean(2), values.std(2, correction=0)]
+            values = x.float().permute(0, 2, 3, 1).flatten(1, 2)  # as they lie in memory: twice as fast
+            mean = values.mean(1)
+            columns += [mean, (values - mean[:, None]).square_().mean(1).sqrt()]
     x = model.bn2(model.conv_head(x))
     columns.append(x.float().mean((2, 3)))
     return torch.cat(columns, 1)

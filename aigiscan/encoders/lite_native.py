@@ -6,8 +6,6 @@ convolutional network can be run on any size instead.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 CROP = 512
 # The statistics of stages 1 to 3 at this scale are mostly those that `spam` takes, and cost AUC on new generators.
 STAGES = (4, 6)
-# Pictures that go through the network at once: so many pixels that its activations stay in the cache.
-PIXELS = 512 * 512
 
 
 class LiteNativeEncoder(LiteEncoder):
@@ -40,16 +36,3 @@ class LiteNativeEncoder(LiteEncoder):
     def prepare(self, image: Image) -> np.ndarray:
         """uint8 (3, h, w), h and w at most 512."""
         return chw(central_crop(image, CROP))
-
-    def encode(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
-        """uint8 (3, h, w) of any shapes → ``embedding`` (n, 2144), in their order."""
-        matrix = np.zeros((len(inputs), self.width), np.float32)
-        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for i, pixels in enumerate(inputs):
-            by_shape[pixels.shape].append(i)
-        for shape, rows in by_shape.items():
-            at_once = max(1, PIXELS // (shape[1] * shape[2]))
-            for start in range(0, len(rows), at_once):
-                some = rows[start : start + at_once]
-                matrix[some] = self._run(np.stack([inputs[i] for i in some]))
-        return self._embedding([matrix])

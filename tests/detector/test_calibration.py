@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigiscan.detector.achieved import achieved_rates, cross_conformal_rates, pooled
-from aigiscan.detector.calibration import SMALL_SIDE, Calibration, Tail, is_small
+from aigiscan.detector.calibration import SMALL_SIDE, Calibration, is_small
+from aigiscan.detector.tail import Tail
 from aigiscan.errors import DetectorError, FitError
 
 
