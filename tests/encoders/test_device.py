@@ -77,7 +77,7 @@ def test_lite_runs_without_tf32_too(name: str) -> None:
     inputs = [encoder.prepare(Image.new("RGB", (64, 64)))]
     encoder.encode(inputs)
     seen: list[bool] = []
-    encoder._loaded().conv_stem.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    encoder._loaded()[0].conv_stem.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
     encoder.encode(inputs)
     assert seen == [False]
     assert torch.backends.cudnn.allow_tf32
