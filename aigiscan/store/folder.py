@@ -120,7 +120,10 @@ class Folder:
 
     @classmethod
     def _from_parts(cls, path: Path, table: RowTable) -> Folder:
-        first = Part(path / list_parts(path)[0])
+        parts = list_parts(path)
+        if not parts:  # a writer was clearing the folder: what it held is packed by now
+            raise FileNotFoundError(path)
+        first = Part(path / parts[0])
         table.set_header(first.fingerprint, first.channels, first.versions)
         first.close()
         folder = cls(path, table)

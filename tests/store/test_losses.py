@@ -23,6 +23,7 @@ from aigiscan.errors import StoreError
 from aigiscan.images.records import ImageRecord
 from aigiscan.runner import run
 from aigiscan.store import EmbeddingStore
+from aigiscan.store import folder as folder_module
 from aigiscan.store.table import TABLE_NAME
 
 FORMS = pytest.mark.parametrize("name", ["s.h5", "folder"])
@@ -191,6 +192,28 @@ def test_readers_never_fail_while_parts_are_merged_and_packed(tmp_path, make_ima
         for reader in readers:
             reader.join()
     assert wrong == [] and min(opened) >= 1
+
+
+def test_a_reader_in_the_middle_of_a_clearing_finds_what_was_packed(tmp_path, make_images, monkeypatch):
+    """The writer has packed and is removing the folder beside: table gone at the first look, parts at the second."""
+    records = records_of(make_images(3, size=8))
+    embed(tmp_path / "s.h5", records)
+    embed(tmp_path / "folder", records)
+    beside = tmp_path / "s.h5.parts"
+    shutil.copytree(tmp_path / "folder", beside)
+    clearing = iter([lambda: (beside / TABLE_NAME).unlink(), lambda: shutil.rmtree(beside)])
+
+    def list_parts(folder: Path) -> list[str]:
+        found = actual(folder)
+        next(clearing, lambda: None)()
+        return found
+
+    actual = folder_module.list_parts
+    monkeypatch.setattr("aigiscan.store.reader.list_parts", list_parts)
+    monkeypatch.setattr("aigiscan.store.folder.list_parts", list_parts)
+    with EmbeddingStore(tmp_path / "s.h5") as store:
+        assert len(store) == 3 and store.folder is None
+    assert next(clearing, None) is None
 
 
 def test_more_parts_than_open_files(tmp_path, make_images, monkeypatch):
