@@ -249,7 +249,8 @@ def evaluate(detector: Detector, store: EmbeddingStore) -> Figures:
     """
     import numpy as np
 
-    from aigiscan.detector.fit import chose_features, seen_rows
+    from aigiscan.detector.doubt import doubtful
+    from aigiscan.detector.fold_choice import chose_features, seen_rows
     from aigiscan.detector.table import table_from_store
     from aigiscan.evaluation.heldout import detector_figures
 
@@ -260,10 +261,10 @@ def evaluate(detector: Detector, store: EmbeddingStore) -> Figures:
     )
     if not len(table):
         raise InputError(f"{detector.card.name} has seen all {len(everything)} labelled pictures of {store.path}")
-    scores = detector.scores(table.channels)
     return detector_figures(
-        scores, table.label, table.names, table.groups, detector.calibration, units=table.sources, sides=table.sides
-    )
+        detector.scores(table.channels), table.label, table.names, table.groups, detector.calibration,
+        units=table.sources, sides=table.sides, doubtful=doubtful(detector.card, table),
+    )  # fmt: skip
 
 
 def explain(

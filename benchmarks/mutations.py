@@ -36,8 +36,9 @@ MUTATIONS = [
     Mutation(
         "thresholds of fit from in-sample scores",
         "detector/fit.py",
-        "    calibration = _calibrated(table, scores[scored, 0], settings)\n",
-        "    calibration = _calibrated(table, classifier.decision_function(problem.matrices[0][scored]), settings)\n",
+        "    calibration = calibrated(table, scores[scored], settings)\n",
+        "    calibration = calibrated(\n"
+        "        table, classifier.decision_function(problem.matrices[0][scored])[:, None], settings)\n",
         f"{NOISE} -k source",
     ),
     Mutation(
@@ -106,13 +107,13 @@ MUTATIONS = [
     Mutation(
         "several equalisations count several times",
         "detector/fit.py",
-        "    calibration = _calibrated(table, scores[scored, 0], settings)\n",
-        "    calibration = _calibrated(table, scores[scored].mean(axis=1) - 1.0, settings)\n",
+        "    calibration = calibrated(table, scores[scored], settings)\n",
+        "    calibration = calibrated(table, scores[scored].mean(axis=1, keepdims=True) - 1.0, settings)\n",
         f"{NOISE} -k equalisation tests/detector/test_detector.py",
     ),
     Mutation(
         "going on scores pictures it has seen",
-        "detector/fit.py",
+        "detector/fold_choice.py",
         "    seen = np.zeros(len(table), dtype=bool) if previous is None else seen_rows(previous, table)\n",
         "    seen = np.zeros(len(table), dtype=bool)\n",
         f"{NOISE} -k going",
@@ -133,7 +134,7 @@ MUTATIONS = [
     ),
     Mutation(
         "generators that chose the features are in the figures",
-        "detector/fit.py",
+        "detector/fold_choice.py",
         "    return chosen if (fakes & ~chosen).any() else np.zeros(len(table), dtype=bool)\n",
         "    return np.zeros(len(table), dtype=bool)\n",
         f"{NOISE} -k columns",
@@ -141,9 +142,37 @@ MUTATIONS = [
     Mutation(
         "small pictures are held against all photographs",
         "detector/calibration.py",
-        "        return found if small is None else found._by_size(real, small)\n",
+        "        if sides is None:\n            return found\n",
         "        return found\n",
         "tests/detector/test_calibration.py -k small",
+    ),
+    Mutation(
+        "reduced photographs do not stand for small ones",
+        "detector/calibration.py",
+        "        held_against = real[small] if reduced is None else finite_scores(reduced)\n",
+        "        held_against = real[small]\n",
+        "tests/detector/test_calibration.py -k reduced",
+    ),
+    Mutation(
+        "rates of left-out sources forget the reduced photographs",
+        "detector/achieved.py",
+        "values[real & small] if reduced is None else reduced[real]",
+        "values[real & small]",
+        "tests/detector/test_calibration.py -k reduced",
+    ),
+    Mutation(
+        "what is not judged counts as called ai",
+        "detector/calibration.py",
+        "        judged = ~np.asarray(doubtful, dtype=bool)\n",
+        "        judged = np.asarray(True)\n",
+        "tests/detector/test_detector.py -k small",
+    ),
+    Mutation(
+        "the card's rates forget what is not judged",
+        "evaluation/card_metrics.py",
+        "    verdicts[doubtful(result.detector.card, table)] = UNCERTAIN\n",
+        "",
+        "tests/evaluation/test_card_metrics.py",
     ),
     Mutation(
         "discoveries at the plain rate",
@@ -154,7 +183,7 @@ MUTATIONS = [
     ),
     Mutation(
         "one photograph more than the bound allows",
-        "detector/calibration.py",
+        "detector/tail.py",
         "(1.0 + n - np.searchsorted(",
         "(n - np.searchsorted(",
         "tests/detector/test_calibration.py",

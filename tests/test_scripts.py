@@ -21,3 +21,10 @@ def test_what_a_script_imports_of_the_package_is_there(script: Path) -> None:
             for alias in node.names:
                 there = hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}")
                 assert there, f"{node.module}.{alias.name}"
+
+
+def test_what_the_mutations_break_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    for mutation in import_module("mutations").MUTATIONS:
+        found = (ROOT / "aigiscan" / mutation.file).read_text(encoding="utf-8").count(mutation.old)
+        assert found == 1, f"{mutation.name}: {found} times in {mutation.file}"

@@ -66,7 +66,8 @@ def evaluate_detectors(
         shown, scores, calibration = one.pictures, one.judged.scores, one.detector.calibration
         figures[one.label] = detector_figures(
             scores, shown.labels, shown.names, one.given.groups[one.judged.rows], calibration, one.given.families,
-            units=shown.units, sides=one.judged.sides, max_fprs=[max_fpr], draws=draws, seed=seed,
+            units=shown.units, sides=one.judged.sides, doubtful=one.judged.doubtful, max_fprs=[max_fpr],
+            draws=draws, seed=seed,
         )  # fmt: skip
         training = one.detector.card.training
         known[one.label] = {*training.get("generators", {}), *training.get("photo_sources", {})}
@@ -83,7 +84,8 @@ def evaluate_detectors(
         oracles,
     )
     for one in found:
-        shown, verdicts = one.pictures, one.detector.calibration.verdict(one.judged.scores, one.judged.sides)
+        shown, judged = one.pictures, one.judged
+        verdicts = one.detector.calibration.verdict(judged.scores, judged.sides, judged.doubtful)
         parts = slices(one.judged.facts, shown.labels, one.judged.scores, verdicts == VERDICT_AI, shown.units)
         write_slices(report, "detectors_files", one.label, parts)
     for given in inputs:

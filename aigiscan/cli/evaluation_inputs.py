@@ -253,12 +253,13 @@ def without_jpeg(equalization: str) -> str:
 
 @dataclass(frozen=True)
 class Judged:
-    """rows (k,): row numbers of the pictures of an input that could be judged, ascending; scores (k,), facts: of
-    these."""
+    """rows (k,): row numbers of the pictures of an input that could be scored, ascending; scores (k,), facts: of
+    these; doubtful (k,): whether they stay uncertain whatever their score."""
 
     rows: np.ndarray
     scores: np.ndarray
     facts: list[FileFacts]
+    doubtful: np.ndarray
 
     @property
     def sides(self) -> np.ndarray:
@@ -267,7 +268,8 @@ class Judged:
 
     def select(self, index: np.ndarray) -> Judged:
         """Some of them, ascending."""
-        return Judged(self.rows[index], self.scores[index], [self.facts[int(i)] for i in index])
+        facts = [self.facts[int(i)] for i in index]
+        return Judged(self.rows[index], self.scores[index], facts, self.doubtful[index])
 
 
 def judge_inputs(detector: Detector, given: Inputs, running: dict[str, Any]) -> Judged:
@@ -286,14 +288,19 @@ def judge_inputs(detector: Detector, given: Inputs, running: dict[str, Any]) -> 
         encoded = console.track(encoded, total=len(given.records), description=detector.card.name)
     facts: dict[str, FileFacts] = {}
     verdicts = detector.judge(_noting(encoded, facts))
-    by_path = {verdict.path: verdict.score for verdict in verdicts if verdict.score is not None}
+    by_path = {verdict.path: verdict for verdict in verdicts if verdict.score is not None}
     kept = np.array([i for i, record in enumerate(given.records) if record.path in by_path], dtype=np.intp)
     if len(kept) < len(given.records):
         console.warn(f"{len(given.records) - len(kept)} images of {given.name} could not be judged and are left out")
     if not len(kept):
         raise InputError(f"none of the images of {given.name} could be judged")
-    paths = [given.records[int(i)].path for i in kept]
-    return Judged(kept, np.array([by_path[path] for path in paths], dtype=np.float64), [facts[path] for path in paths])
+    scored = [by_path[given.records[int(i)].path] for i in kept]
+    return Judged(
+        kept,
+        np.array([verdict.score for verdict in scored], dtype=np.float64),
+        [facts[verdict.path] for verdict in scored],
+        np.array([bool(verdict.error) for verdict in scored]),
+    )
 
 
 def _noting(encoded: Iterable[Encoded], facts: dict[str, FileFacts]) -> Iterator[Encoded]:

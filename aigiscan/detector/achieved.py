@@ -34,12 +34,13 @@ def achieved_rates(
     labels: ArrayLike,
     sources: Sequence[str] | NDArray,
     sides: NDArray | None = None,
+    doubtful: ArrayLike = False,
 ) -> list[AchievedRate]:
     """Verdict shares of every source: photographs first, within a label the worst (most wrong verdicts) first.
 
-    sides: (n,) shorter sides in pixels, as :meth:`Calibration.verdict` takes them.
+    sides: (n,) shorter sides in pixels, doubtful: (n,) mask, as :meth:`Calibration.verdict` takes them.
     """
-    return rates_of(calibration.verdict(scores, sides), labels, sources)
+    return rates_of(calibration.verdict(scores, sides, doubtful), labels, sources)
 
 
 def cross_conformal_rates(

@@ -144,11 +144,17 @@ class Calibration:
         """The mirror image: (1 + #{calibration fakes with a score ≤ s}) / (m + 1): small = unlike the fakes."""
         return self.fake.p_at_most(finite_scores(scores))
 
-    def verdict(self, scores: ArrayLike, sides: ArrayLike | None = None) -> NDArray[np.str_]:
-        """``ai``, ``real`` or ``uncertain`` for every score, (n,) of str; sides: as in :meth:`p_value`."""
+    def verdict(
+        self, scores: ArrayLike, sides: ArrayLike | None = None, doubtful: ArrayLike = False
+    ) -> NDArray[np.str_]:
+        """``ai``, ``real`` or ``uncertain`` for every score, (n,) of str; sides: as in :meth:`p_value`.
+
+        doubtful: (n,) mask of what stays uncertain whatever its score (:mod:`aigiscan.detector.doubt`).
+        """
         ai = self.p_value(scores, sides) <= self.max_fpr + _SAME
         real = self.p_miss(scores) <= self.max_miss + _SAME
-        return np.select([ai & ~real, real & ~ai], [AI, REAL], default=UNCERTAIN)
+        judged = ~np.asarray(doubtful, dtype=bool)
+        return np.select([ai & ~real & judged, real & ~ai & judged], [AI, REAL], default=UNCERTAIN)
 
     def p_ai(self, scores: ArrayLike) -> Array:
         """Calibrated probability of being AI-generated, in (0, 1), where a share ``prior`` of the pictures is.

@@ -17,7 +17,7 @@ from aigiscan.detector.calibration import Calibration
 from aigiscan.detector.card import WEIGHTS_NAME, Card, read_card
 from aigiscan.detector.doubt import doubts
 from aigiscan.detector.seen import SeenPictures
-from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNCERTAIN, VERDICT_UNREADABLE, Verdict
+from aigiscan.detector.verdict import VERDICT_AI, VERDICT_UNREADABLE, Verdict
 from aigiscan.errors import DetectorError, InputError
 from aigiscan.features import view_from_saved
 from aigiscan.features.base import FeatureView
@@ -195,15 +195,17 @@ class Detector:
             scores = self.scores(channels)
             facts = [row.facts for row in chunk if row.channels is not None]
             sides = [min(fact.width, fact.height) for fact in facts]
+            reasons = doubts(self.card, sides, channels)
+            doubtful = [bool(reason) for reason in reasons]
             judged = zip(
                 scores.tolist(),
                 _known(self.calibration.p_ai(scores)),
                 self.calibration.p_value(scores, sides).tolist(),
-                (str(v) for v in self.calibration.verdict(scores, sides)),
+                (str(v) for v in self.calibration.verdict(scores, sides, doubtful)),
                 self._generators(channels) or itertools.repeat(""),
                 _known(self.calibration.likelihood_ratio(scores)),
                 self.view.notes(channels) or itertools.repeat(""),
-                doubts(self.card, sides, channels),
+                reasons,
                 strict=False,
             )
         for row in chunk:
@@ -212,8 +214,6 @@ class Detector:
                 yield Verdict(row.record.path, VERDICT_UNREADABLE, error=row.error or "unknown", **known)
                 continue
             score, p_ai, p_value, verdict, generator, ratio, note, doubt = next(judged)
-            if doubt:
-                verdict = VERDICT_UNCERTAIN
             # an attribution of a picture that is not flagged would read as an accusation
             named = generator if verdict == VERDICT_AI else ""
             yield Verdict(

@@ -32,6 +32,12 @@ def doubts(card: Card, sides: Sequence[int], channels: Mapping[str, np.ndarray])
     return [_doubt(card, side, bool(one)) for side, one in zip(sides, smooth, strict=True)]
 
 
+def doubtful(card: Card, table: FitTable) -> np.ndarray:
+    """Mask (n,) of the pictures of a table that stay uncertain."""
+    sides = np.zeros(len(table), dtype=int) if table.sides is None else table.sides
+    return np.array(doubts(card, sides.tolist(), table.channels)) != ""
+
+
 def _doubt(card: Card, side: int, smooth: bool) -> str:
     if 0 < side < card.least_side:
         return f"too small to judge: shorter side {side} pixels, under {card.least_side}"

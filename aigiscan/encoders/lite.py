@@ -89,9 +89,9 @@ class LiteEncoder(Encoder):
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, pixels in enumerate(inputs):
             by_shape[pixels.shape].append(i)
-        model, device = self._loaded()
-        pixels_at_once = CPU_PIXELS if device.type == "cpu" else GPU_PIXELS
         for shape, rows in by_shape.items():
+            model, device = self._loaded()
+            pixels_at_once = CPU_PIXELS if device.type == "cpu" else GPU_PIXELS
             at_once = max(1, pixels_at_once // (shape[1] * shape[2]))
             for start in range(0, len(rows), at_once):
                 some = rows[start : start + at_once]

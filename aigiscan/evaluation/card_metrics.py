@@ -12,7 +12,7 @@ from aigiscan.classifiers.folds import left_out
 from aigiscan.detector.achieved import cross_conformal_verdicts, pooled, rates_of
 from aigiscan.detector.calibration import AI, UNCERTAIN, Calibration, is_small
 from aigiscan.detector.detector import Detector
-from aigiscan.detector.doubt import doubts
+from aigiscan.detector.doubt import doubtful
 from aigiscan.detector.fit import FitResult
 from aigiscan.detector.table import FitTable
 from aigiscan.evaluation.attribution import true_names
@@ -163,8 +163,7 @@ def _achieved(result: FitResult, rate: float) -> dict[str, Any]:
         result.held_out[:, 0], table.label, table.sources, max_fpr=rate, max_miss=rate, sides=table.sides,
         small_side=side, reduced=reduced,
     )  # fmt: skip
-    sides = np.zeros(len(table), int) if table.sides is None else table.sides
-    verdicts[np.array(doubts(result.detector.card, sides.tolist(), table.channels)) != ""] = UNCERTAIN
+    verdicts[doubtful(result.detector.card, table)] = UNCERTAIN
     photographs = table.label == 0
     rates = rates_of(verdicts, table.label, table.sources)
     real, fake = pooled(rates, 0), pooled(rates, 1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from aigiscan import metrics
 from aigiscan.detector.achieved import AchievedRate, achieved_rates, cross_conformal_rates
@@ -131,17 +131,20 @@ def detector_figures(
     *,
     units: NDArray | None = None,
     sides: NDArray | None = None,
+    doubtful: ArrayLike = False,
     max_fprs: Sequence[float] = (),
     draws: int = 1000,
     seed: int = 0,
 ) -> Figures:
     """The same for a finished detector on images it was not fitted on: its own calibration, nothing fitted here.
 
-    max_fprs: false-alarm rates besides the detector's own.
+    doubtful: (n,) mask of the pictures that it does not judge. max_fprs: false-alarm rates besides the detector's own.
     """
     y, names = np.asarray(labels), np.asarray(sources).astype(str)
     wanted = sorted({calibration.max_fpr, *max_fprs})
-    rates = {fpr: achieved_rates(calibration.with_rates(max_fpr=fpr), scores, y, names, sides) for fpr in wanted}
+    rates = {
+        fpr: achieved_rates(calibration.with_rates(max_fpr=fpr), scores, y, names, sides, doubtful) for fpr in wanted
+    }
     p_ai = calibration.p_ai(scores)
     drawn = names if units is None else np.where(y == 1, np.asarray(units).astype(str), names)
     return _figures(scores, y, names, drawn, groups, families or {}, rates, p_ai, draws, seed)

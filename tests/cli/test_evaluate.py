@@ -137,6 +137,18 @@ def test_detectors_on_a_store_and_on_a_folder(store, folder, tmp_path):
         assert [ours[k] for k in key] == [theirs[k] for k in key]
 
 
+def test_what_a_detector_does_not_judge_is_called_neither(store, folder, tmp_path):
+    """As in scan: pictures of 28 pixels, where 29 are asked for."""
+    fresh = fresh_pictures(folder, tmp_path / "fresh")
+    called = []
+    for least in (28, 29):
+        detector, out = tmp_path / f"d{least}", tmp_path / f"out{least}"
+        call("fit", store, "-o", detector, "--max-fpr", 0.2, "--max-miss", 0.2, "--folds", 3, "--least-side", least)
+        call("evaluate", fresh, "-o", out, "--detector", detector, "--draws", 20)
+        called.append(sum(float(r["fakes called ai"]) for r in rows(next(out.glob("detectors_generators_*.csv")))))
+    assert called[0] > 0 and called[1] == 0
+
+
 def fresh_pictures(folder, out, kept=0, seed=5):
     """The folder with other pictures of the same kinds, but for ``kept`` of the old ones, photographs first."""
     shutil.copytree(folder, out)

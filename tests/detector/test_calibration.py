@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigiscan.detector.achieved import achieved_rates, cross_conformal_rates, pooled
+from aigiscan.detector.achieved import achieved_rates, cross_conformal_rates, cross_conformal_verdicts, pooled
 from aigiscan.detector.calibration import SMALL_SIDE, Calibration, is_small
 from aigiscan.detector.tail import Tail
 from aigiscan.errors import DetectorError, FitError
@@ -148,6 +148,17 @@ def test_photographs_that_were_reduced_stand_for_small_ones():
         assert abs(np.mean(calibration.p_value(fresh, np.full(20000, 319)) <= 0.05) - 0.05) < 0.03
         assert np.mean(calibration.p_value(fresh, np.full(20000, 320)) <= 0.05) > 0.5
         assert calibration.describe()["small_side"] == 320
+
+
+def test_left_out_sources_are_held_against_reduced_photographs_where_they_are_small():
+    rng = np.random.default_rng(5)
+    labels, names = np.repeat([0, 1], [2000, 100]), np.array([f"s{i % 20}" for i in range(2100)])
+    sides, reduced = np.where(np.arange(2100) < 1000, 300, 600), rng.normal(2, 1, 2100)
+    scores = np.where(sides < 320, rng.normal(2, 1, 2100), rng.normal(0, 1, 2100))
+    for stand_ins, share in ((reduced, 0.05), (reduced - 2, 0.65)):
+        verdicts = cross_conformal_verdicts(scores, labels, names, 0.05, sides=sides, small_side=320, reduced=stand_ins)
+        assert abs(np.mean(verdicts[:1000] == "ai") - share) < 0.05
+        assert abs(np.mean(verdicts[1000:2000] == "ai") - 0.05) < 0.03
 
 
 def test_p_ai_of_reversed_scores_is_a_half_and_warned_of():

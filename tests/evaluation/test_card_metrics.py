@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,13 @@ def test_the_cards_calibration_error_is_that_of_a_curve_fitted_on_the_other_fold
     assert found["ece"] == pytest.approx(metrics.ece(label, p), abs=1e-4)
     assert found["brier"] == pytest.approx(metrics.brier(label, p), abs=1e-4)
     assert abs(metrics.brier(label, own) - metrics.brier(label, p)) > 0.01
+
+
+def test_shares_flagged_leave_out_what_the_detector_does_not_judge():
+    table = replace(noise(4), sides=np.full(len(noise(4)), 600))
+    for least_side, some in ((600, True), (601, False)):
+        found = complete_card(fit(table, FitSettings(folds=4, least_side=least_side))).detector.card.metrics["achieved"]
+        assert (found[1]["flagged"] + found[1]["fakes_called_real"] > 0) == some
 
 
 def test_shares_flagged_have_an_interval_over_sources_and_within_the_worst_an_exact_one():
