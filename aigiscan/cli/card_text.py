@@ -50,19 +50,16 @@ def _share(rate: float) -> str:
     return f"{100 * rate:.3g} %"
 
 
-def _of_small(given: Mapping[str, Any]) -> str:
-    small = float(given.get("threshold_ai_small", math.nan))
-    return f", of pictures with a side under {given['small_side']} pixels {small:.3g}" if math.isfinite(small) else ""
-
-
 def _promise(card: Card) -> list[str]:
+    from aigiscan.detector.card import of_small
+
     given = card.thresholds
     ai, real = (float(given.get(f"threshold_{side}", math.nan)) for side in ("ai", "real"))
     lines: list[str] = []
     if math.isfinite(ai):
         lines += _sentence(
             f"at most {_share(given['max_fpr'])} of photographs like the {given['real_images']:,} calibrated on are "
-            f"called ai: score above {ai:.3g}{_of_small(given)}"
+            f"called ai: score above {ai:.3g}{of_small(given)}"
         )
     if math.isfinite(real):
         lines += _sentence(

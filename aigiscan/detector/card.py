@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -97,3 +99,13 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:  # an optional part of the environment
             continue
     return versions
+
+
+def of_small(thresholds: Mapping[str, Any]) -> str:
+    """Words to stand behind the threshold of ``ai``: what small pictures need; "" where it is the same, or none can.
+
+    thresholds: as :meth:`aigiscan.detector.calibration.Calibration.describe` gives them.
+    """
+    small = float(thresholds.get("threshold_ai_small") or math.nan)
+    same = not math.isfinite(small) or small == float(thresholds.get("threshold_ai") or math.nan)
+    return "" if same else f" (with a side under {thresholds['small_side']} pixels above {small:.3g})"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from aigiscan import __version__
+from aigiscan.detector.card import of_small
 from aigiscan.detector.verdict import VERDICTS
 from aigiscan.explain.draw import head_grid, heat_map, largest, object_words, patch_map, side_colour
 from aigiscan.explain.explanation import Explanation
@@ -132,9 +133,10 @@ class ExplanationPage:
             detector=self.detector.card.name,
             encoder=self.detector.card.encoder["name"],
             thresholds=[
-                (verdict, f"{side} {at:.3g}")
-                for verdict, side, at in (
-                    ("ai", "above", calibration.threshold_ai), ("real", "below", calibration.threshold_real)
+                (verdict, f"{side} {at:.3g}{more}")
+                for verdict, side, at, more in (
+                    ("ai", "above", calibration.threshold_ai, of_small(calibration.describe())),
+                    ("real", "below", calibration.threshold_real, ""),
                 )
                 if math.isfinite(at)
             ],

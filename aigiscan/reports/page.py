@@ -15,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from aigiscan import __version__
+from aigiscan.detector.card import of_small
 from aigiscan.detector.verdict import VERDICT_UNJUDGED, VERDICTS, Verdict
 from aigiscan.errors import InputError
 from aigiscan.files import reason, write_file
@@ -181,7 +182,9 @@ def histogram(rows: Iterable[Verdict], given: Mapping[str, Any]) -> dict[str, An
         {"x": round(560 * (at - low) / (high - low), 1), "verdict": v, "words": f"threshold of {v}: {at:.4g}"}
         for at, v in known
     ]
-    words = ", ".join(f"{v} {'above' if v == 'ai' else 'below'} {at:.3g}" for at, v in known)
+    words = ", ".join(
+        f"ai above {at:.3g}{of_small(given)}" if verdict == "ai" else f"real below {at:.3g}" for at, verdict in known
+    )
     return {
         "bars": bars, "marks": lines, "low": f"{low:.3g}", "high": f"{high:.3g}", "number": len(scores),
         "words": f"Dashed: the thresholds ({words})." if known else "",

@@ -210,6 +210,7 @@ def test_detectors_list_show_and_classifiers() -> None:
     assert len(page.splitlines()) <= 30 and max(map(len, page.splitlines())) <= 80
     low, high = card["metrics"]["held_out"]["reduce:2,limit:512,jpeg:80"]["auc"][1:]
     assert f"({low:.3f} to {high:.3f})" in page and f"{card['training']['fake']:,} generated" in page
+    assert f"(with a side under {card['thresholds']['small_side']} pixels above" in page.replace("\n ", "")
     assert all(limit[:40] in page for limit in card["limits"]) and "detectors show builtin --full" in page
     published = call("detectors", "show", "unifd").stdout
     assert "none: nothing is called ai or real" in published and "fc_weights.pth" in published

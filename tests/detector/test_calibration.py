@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 
 from aigiscan.detector.achieved import achieved_rates, cross_conformal_rates, cross_conformal_verdicts, pooled
 from aigiscan.detector.calibration import SMALL_SIDE, Calibration, is_small
+from aigiscan.detector.card import of_small
 from aigiscan.detector.tail import Tail
+from aigiscan.detector.verdict import Verdict
 from aigiscan.errors import DetectorError, FitError
+from aigiscan.reports.page import histogram
 
 
 def test_p_value_is_the_count_of_the_contract():
@@ -273,3 +276,14 @@ def test_description_is_plain():
     assert described["threshold_ai"] == calibration.threshold_ai
     assert (described["real_images"], described["p_ai"], described["warnings"]) == (60, "logistic", [])
     assert Calibration.from_scores([0.0], None).describe()["threshold_ai"] == float("inf")
+
+
+def test_words_say_what_small_pictures_need():
+    rng = np.random.default_rng(6)
+    sides = np.repeat([600, 200], [200, 100])
+    made = Calibration.from_scores(np.concatenate([rng.normal(0, 1, 200), rng.normal(5, 1, 100)]), None, sides=sides)
+    words = of_small(made.describe())
+    assert words == f" (with a side under 256 pixels above {made.threshold_ai_small:.3g})"
+    assert words in histogram([Verdict("a", "ai", score=9.0)], made.describe())["words"]
+    few = Calibration.from_scores(rng.normal(0, 1, 300), None, sides=np.repeat([600, 200], [270, 30]))
+    assert of_small(few.describe()) == of_small(Calibration.from_scores(np.arange(200.0), None).describe()) == ""
