@@ -5,6 +5,8 @@ One function per part; what they compute is in :mod:`aigiscan.evaluation`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from aigiscan.cli import console, options
-from aigiscan.errors import FitError, InputError
+from aigiscan.errors import AigiscanError, FitError, InputError
 
 if TYPE_CHECKING:
     from aigiscan.cli.evaluation_inputs import Entry, Inputs
@@ -112,7 +114,7 @@ def evaluate(
     tables = len(given) if detectors else stores + embedded
     parts = embedded + audit + tables * (spectra + quality_matrix + (len(detectors) or 1) * robustness)
     parts += len(detectors) * tables or (held_out and train_on is None)
-    with console.whole("evaluate", parts):
+    with _written(report), console.whole("evaluate", parts):
         inputs = load_inputs(given, encoder, equalize, channels, families, running, embed=not detectors)
         if audit:
             _audit(report, inputs[0], seed)
@@ -147,8 +149,18 @@ def evaluate(
                 pictures.of_fits(report, entries, max_images=max_images, draws=draws, seed=seed, running=running)
             if quality_matrix:
                 pictures.quality(report, entries, max_images=max_images, seed=seed, running=running)
-    page = report.write()
-    console.note(f"wrote {page}; its tables lie beside it as CSV and JSON")
+
+
+@contextmanager
+def _written(report: EvaluationReport) -> Iterator[None]:
+    """The page at the end; of what is done already, where a later part cannot be."""
+    try:
+        yield
+    except AigiscanError:
+        if report.parts:
+            console.note(f"wrote {report.write()} with what was done before this error")
+        raise
+    console.note(f"wrote {report.write()}; its tables lie beside it as CSV and JSON")
 
 
 def _channels(features: list[str]) -> list[str]:

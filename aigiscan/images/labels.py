@@ -169,7 +169,7 @@ def split_by_group(
     """Assign each image to one part, whole groups at a time → part index per image, (n,) int64.
 
     groups: "" means a group of its own. labels: whole numbers from 0 (a class, a generator, a source), each of them
-    spread over the parts by the fractions as well as the groups allow.
+    spread over the parts by the fractions as well as the groups allow; labels of one group each, taken together.
     fractions: one per part, positive, sum 1 (within 1e-6). The largest groups are placed first, each where most of
     its labels are still missing; the same seed gives the same answer.
     InputError: fractions that are none, or lengths that differ.
@@ -193,8 +193,10 @@ def split_by_group(
     for k in order:
         rows = members[keys[k]]
         counts = np.bincount(y[rows], minlength=n_labels)
-        # Relative to the part's size: else the largest part takes everything until the end.
-        part = int(np.argmax((missing @ counts) / shares))
+        # Relative to the part's size: else the largest part takes everything until the end. All parts miss a label's
+        # first group alike; the part that misses most of all labels gets it, else the first one gets every small label.
+        wanted = (missing @ counts) / shares
+        part = int(np.argmax(np.where(wanted >= wanted.max() - 1e-9, missing.sum(axis=1) / shares, -np.inf)))
         parts[rows] = part
         missing[part] -= counts
     return parts

@@ -303,6 +303,15 @@ def test_what_cannot_be_evaluated_is_one_line(store, folder, tmp_path):
     call("evaluate", store, "-o", out, "-d", tmp_path / "no-such", refused="no detector")
 
 
+def test_what_was_done_before_an_error_is_on_the_page(store, tmp_path):
+    said = call(
+        "evaluate", store, "-o", tmp_path, "--min-images", 999, "--folds", 3, "--draws", 20, "--transfer",
+        refused="min-images",
+    )  # fmt: skip
+    assert "with what was done before this error" in said.stderr
+    assert "recall at 5 %" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
 def test_where_nothing_can_be_written_is_said_before_anything_is_read(tmp_path):
     """The inputs are not there either: the refusal is of the folder for the report."""
     taken = tmp_path / "report"

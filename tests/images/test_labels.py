@@ -318,6 +318,11 @@ def test_parts_have_their_share_of_both_labels() -> None:
     assert not np.array_equal(parts, split_by_group(groups, labels, [0.6, 0.2, 0.2], seed=4))
 
 
+def test_labels_of_a_single_image_are_spread_over_the_parts_together() -> None:
+    parts = split_by_group([""] * 200, np.arange(200), [0.7, 0.3], seed=0)
+    assert np.bincount(parts).tolist() == [140, 60]
+
+
 @pytest.mark.parametrize("fractions", [[], [0.5, 0.6], [1.5, -0.5], [0.0, 1.0]])
 def test_fractions_are_checked(fractions: list[float]) -> None:
     with pytest.raises(InputError, match="fractions"):
