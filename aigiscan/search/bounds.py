@@ -24,7 +24,7 @@ from __future__ import annotations
 import numpy as np
 
 from aigiscan.search.curvature import Curvature
-from aigiscan.search.scores import mean_loss
+from aigiscan.search.scores import mean_loss_and_sigmoid
 
 #: A candidate keeps 1 − SPARED of the curvature of all images; what single images lose beyond is charged to them.
 SPARED = 0.3
@@ -83,14 +83,13 @@ class LossBound:
         (c, n), test margins (c, n_test), that are at most t (c,) from their optimum."""
         g, n = self.curvature, len(self.side)
         wrong = test * self.side
-        loss = mean_loss(wrong)
+        loss, own = mean_loss_and_sigmoid(wrong)
         q = g.A[lines] * (-self.solved[lines] / g.h[lines])[:, None]
         q += self.q
         better = loss - np.einsum("ij,ij->i", q, residual)
         q *= lost
         q *= q
         stale = np.sqrt(q @ (g.C * g.s))
-        own = sigmoid(wrong)
         other = np.abs(own - self.p) @ g.test_norm / n
         own -= own * own
         with np.errstate(invalid="ignore", over="ignore"):

@@ -34,8 +34,9 @@ class Curvature:
         factor, failed = lapack.dpotrf(hessian, lower=1, overwrite_a=1)
         if failed:
             raise FitError("the features are too large for a regression in float64; use --standardize")
-        lower = np.tril(lapack.dpotri(factor, lower=1, overwrite_c=1)[0])
-        self.inverse = lower + np.tril(lower, -1).T
+        lower = lapack.dpotri(factor, lower=1, overwrite_c=1)[0]  # zero above the diagonal, as dsyrk left it
+        self.inverse = lower + lower.T
+        self.inverse[np.diag_indices(len(X))] /= 2
         self.h = np.diagonal(self.inverse)
         self.A, self.B = self.inverse @ X, self.inverse @ T
         self.norm = np.sqrt(np.maximum(np.einsum("ij,ij->j", X, self.A), 1e-300))

@@ -57,19 +57,23 @@ def by_chance(name: str, fake: np.ndarray, tries: int = 1) -> float:
 
 def log_loss(margins: np.ndarray, fake: np.ndarray) -> np.ndarray:
     """Mean logistic loss per row, (k,)."""
-    return mean_loss(np.where(fake, -margins, margins))
+    return mean_loss_and_sigmoid(np.where(fake, -margins, margins))[0]
 
 
-def mean_loss(wrong: np.ndarray) -> np.ndarray:
-    """Mean of log(1 + e^m) over rows of margins that are positive where they are wrong, (k, n) → (k,).
+def mean_loss_and_sigmoid(wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean of log(1 + e^m) (k,), 1 / (1 + e^−m) (k, n)) of margins m (k, n) that are positive where they are wrong.
 
-    To an absolute error of a rounding; several times faster than numpy's logaddexp.
+    Both to a rounding, and from one exponential per margin. log a + log b = log ab saves most logarithms: of 1,000
+    factors that are 2 at most the product is still a number.
     """
-    loss = np.exp(-np.abs(wrong))
-    loss += 1.0
-    np.log(loss, out=loss)
-    loss += np.maximum(wrong, 0.0)
-    return loss.mean(axis=1, dtype=np.float64)
+    small = np.exp(-np.abs(wrong))
+    sigmoid = np.where(wrong >= 0, 1.0, small)
+    factors = np.add(small, 1.0, out=small)
+    sigmoid /= factors
+    loss = np.maximum(wrong, 0.0).sum(axis=1)
+    for start in range(0, wrong.shape[1], 1000):
+        loss += np.log(np.multiply.reduce(factors[:, start : start + 1000], axis=1))
+    return loss / wrong.shape[1], sigmoid
 
 
 def score_interval(
