@@ -203,7 +203,7 @@ def main() -> None:
     for name, (classifier, params) in METHODS.items():
         fixed(base, name, classifier, params)
     jobs["logistic, paper's grid"] = lambda: held_out(base, folds, partial(paper_grid, base))
-    wild = np.array(["/wild/" in str(path) for path in base.paths])
+    wild = np.array(["/wild" in str(path) for path in base.paths])  # wild and wild2
     if wild.any() and not wild.all():
         jobs["logistic, first folders alone"] = lambda: held_out(
             base, folds, lambda rows: base.fit(rows[~wild[rows]], "source")
