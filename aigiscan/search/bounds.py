@@ -15,8 +15,9 @@ along it and H_j⁻¹ = H⁻¹ on the remaining columns,
     ∇F·e = −q·r − C Σ q_i (s̄_i − s_i) x_i·e,        q = XᵀH_j⁻¹∇F
 
 The first term is computed; the second is at most t ‖√(Cs) q (s̄/s − 1)‖, as C Σ s_i (x_i·e)² ≤ t². One ∇F serves all
-candidates, that of the current fit; the difference to their own is charged by the length of each test image. As F is
-convex, what is left beyond ∇F·e cannot make it smaller, and makes it larger by ½ t² Σ‖x‖² p(1 − p) at most.
+candidates, that of the current fit. Their own differs by T d, d the difference of the images' probabilities over their
+number n: by (T d)·e ≤ t √μ ‖d‖ at most, μ the largest eigenvalue of M = TᵀH⁻¹T. As F is convex, what is left beyond
+∇F·e cannot make it smaller, and makes it larger by ½ t² μ / 4n at most, as no p(1 − p) is above ¼.
 """
 
 from __future__ import annotations
@@ -48,12 +49,13 @@ def lost_curvature(curvature: Curvature, p: np.ndarray) -> np.ndarray:
     return lost
 
 
-def kept_curvature(curvature: Curvature, lost: np.ndarray) -> np.ndarray:
-    """The largest κ that can be shown, (c,), for what images have lost (c, n): candidates' curvature is κH at least.
+def kept_curvature(share: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """The largest κ that can be shown, (c,), for what images have lost (c, n): the curvature is κH at least.
 
-    Either what the image that lost most has kept; or 1 − SPARED, less what images lost beyond, C s x xᵀ ⪯ C s ‖x‖² H.
+    Either what the image that lost most has kept; or 1 − SPARED, less what images lost beyond, C s x xᵀ ⪯ share H with
+    share = C s ‖x‖² (n,).
     """
-    beyond = np.maximum(lost - SPARED, 0.0) @ (curvature.C * curvature.s * curvature.norm**2)
+    beyond = np.maximum(lost - SPARED, 0.0) @ share
     return np.maximum(np.minimum(1.0 - lost.max(axis=1), 1.0), 1.0 - SPARED - beyond)
 
 
@@ -65,11 +67,45 @@ def distance(decrement: np.ndarray, kappa: np.ndarray, rho: float) -> np.ndarray
     return t
 
 
-class LossBound:
-    """Intervals for the log loss on the test images, around one fit with test margins (n_test,); fake (n_test,)."""
+class Reach:
+    """Upper bounds of μ, the largest eigenvalue of TᵀH⁻¹T, along the steps of one search.
 
-    def __init__(self, curvature: Curvature, test: np.ndarray, fake: np.ndarray) -> None:
-        self.curvature, self.side = curvature, np.where(fake, -1.0, 1.0)
+    Where H ⪰ κH', H' the curvature of an earlier step on the lines that remain, μ ≤ μ'/κ. So μ is computed at few
+    steps, from the trace of a power: μ⁸ ≤ tr M⁸.
+    """
+
+    #: A bound is taken over from an earlier step while κ is above this, and for so many steps at most.
+    KEPT, STEPS = 0.5, 20
+
+    def __init__(self) -> None:
+        self.bound, self.s, self.share, self.age = np.inf, np.ones(1), np.zeros(1), self.STEPS
+
+    def at(self, curvature: Curvature) -> float:
+        """The bound at this step's curvature."""
+        self.age += 1
+        kept = 0.0 if self.age > self.STEPS else float(kept_curvature(self.share, (1 - curvature.s / self.s)[None])[0])
+        if kept < self.KEPT:
+            self.bound, self.age, kept = self._compute(curvature), 0, 1.0
+            self.s, self.share = curvature.s, curvature.share
+        return self.bound / kept
+
+    @staticmethod
+    def _compute(curvature: Curvature) -> float:
+        T, B = curvature.T, curvature.B
+        power = T.T @ B if T.shape[1] < len(T) else B @ T.T  # both have the same eigenvalues, but for zeros
+        trace = max(float(np.trace(power)), 1e-300)
+        power /= trace
+        for _ in range(2):
+            power = power @ power
+        return trace * float(np.einsum("ij,ji->", power, power)) ** (1 / 8)
+
+
+class LossBound:
+    """Intervals for the log loss on the test images, around one fit with test margins (n_test,); fake (n_test,);
+    reach: μ."""
+
+    def __init__(self, curvature: Curvature, test: np.ndarray, fake: np.ndarray, reach: float) -> None:
+        self.curvature, self.reach, self.side = curvature, reach, np.where(fake, -1.0, 1.0)
         self.p = sigmoid(test * self.side)
         gradient = curvature.T @ (self.p * self.side) / len(test)
         self.solved = curvature.inverse @ gradient
@@ -90,11 +126,12 @@ class LossBound:
         q *= lost
         q *= q
         stale = np.sqrt(q @ (g.C * g.s))
-        other = np.abs(own - self.p) @ g.test_norm / n
-        own -= own * own
+        own -= self.p
+        other = np.sqrt(self.reach * np.einsum("ij,ij->i", own, own)) / n
         with np.errstate(invalid="ignore", over="ignore"):
-            growth = np.expm1(np.minimum(g.rho * t, LARGEST))  # s̄ is within a factor 1 + growth of the candidate's
+            way = np.minimum(g.rho * t, LARGEST)  # s̄, a mean along it, is within a factor 1 + growth of the candidate's
+            growth = np.expm1(way) / np.maximum(way, 1e-300) - 1.0
             error = t * (stale + growth * (stale + self.length) + other) + 1e-14
-            rise = np.exp(np.minimum(g.test_norm.max() * t, LARGEST)) * (own @ g.test_norm**2) / n * t**2 / 2
+            rise = t**2 / 2 * self.reach / (4 * n)
             low, high = better - error, better + error + rise
         return loss, np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)

@@ -22,7 +22,7 @@ class Curvature:
     the label. T (k, n_test): test images. penalty (k,): 1 or 0. p (n,): probabilities of being wrong.
 
     inverse (k, k) = H⁻¹, h its diagonal; A = H⁻¹X, B = H⁻¹T; s (n,) the curvature S of each training image; norm (n,)
-    and test_norm (n_test,) the images' lengths, rho the largest of norm.
+    and test_norm (n_test,) the images' lengths, rho the largest of norm, share (n,) = C s ‖x‖².
     """
 
     def __init__(self, X: np.ndarray, T: np.ndarray, penalty: np.ndarray, C: float, p: np.ndarray) -> None:
@@ -41,7 +41,7 @@ class Curvature:
         self.A, self.B = self.inverse @ X, self.inverse @ T
         self.norm = np.sqrt(np.maximum(np.einsum("ij,ij->j", X, self.A), 1e-300))
         self.test_norm = np.sqrt(np.maximum(np.einsum("ij,ij->j", T, self.B), 1e-300))
-        self.rho = float(self.norm.max())
+        self.rho, self.share = float(self.norm.max()), C * self.s * self.norm**2
 
     def without(self, v: np.ndarray, lines: np.ndarray) -> np.ndarray:
         """H_j⁻¹g from v = H⁻¹g, (c, k), for each of ``lines`` (c,): kept at 0 where the line j has been removed."""

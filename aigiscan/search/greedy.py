@@ -30,7 +30,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from aigiscan.errors import FitError
-from aigiscan.search.bounds import LossBound, distance, kept_curvature, lost_curvature, sigmoid
+from aigiscan.search.bounds import LossBound, Reach, distance, kept_curvature, lost_curvature, sigmoid
 from aigiscan.search.curvature import Curvature
 from aigiscan.search.logistic import fit_logistic
 from aigiscan.search.problem import Problem
@@ -160,7 +160,7 @@ class GreedySearch:
         self.options, self.threads, self.counters = options, threads, Counters()
         self.fake, self.y = np.asarray(problem.z, dtype=bool), np.asarray(problem.y, dtype=bool)
         self.fixed, self.already = int(options.intercept), len(removed)
-        self._blas = ThreadpoolController()
+        self._blas, self._reach = ThreadpoolController(), Reach()
         with self._limited():
             self._begin(np.asarray(problem.X, np.float64), np.asarray(problem.T, np.float64), removed)
 
@@ -213,7 +213,7 @@ class GreedySearch:
         step = self.curvature.inverse @ (self.X @ (self.options.C * p) + self.weights * penalty)
         self.weights = self.weights - step
         self.fit = Fits(self.weights, *self._moved(margins, p, -step @ self.X), self.weights @ self.T)
-        self.loss_bound = LossBound(self.curvature, self.fit.test, self.fake)
+        self.loss_bound = LossBound(self.curvature, self.fit.test, self.fake, self._reach.at(self.curvature))
 
     def _moved(self, margins: np.ndarray, p: np.ndarray, move: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(margins, p, r) after a step that moves the margins by ``move``."""
@@ -242,7 +242,7 @@ class GreedySearch:
         pull = np.einsum("ij,ij->i", g.A[lines], fits.residual)
         decrement = np.sqrt(np.maximum(fits.residual**2 @ (1 / (g.C * g.s)) - pull**2 / g.h[lines], 0.0))
         lost = lost_curvature(g, fits.p)
-        t = distance(decrement, kept_curvature(g, lost), g.rho)
+        t = distance(decrement, kept_curvature(g.share, lost), g.rho)
         standing.error[lines] = t * g.test_norm.max()
         standing.value[lines], low, high = score_interval(
             self.options.score, fits.test, t[:, None] * g.test_norm, self.fake
