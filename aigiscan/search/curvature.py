@@ -1,4 +1,4 @@
-"""The curvature of one fit, which all candidates of a step of the greedy search share.
+"""The curvature of one fit, which all candidates of a step or two of the greedy search share.
 
 ``H = D + C X S Xᵀ``: D the penalty (1 per column, 0 for the intercept), S = p(1 − p) of the training images. Lengths of
 weights are meant in the norm of H, lengths of images and gradients in that of H⁻¹.
@@ -39,10 +39,34 @@ class Curvature:
         self.inverse[np.diag_indices(len(X))] /= 2
         self.h = np.diagonal(self.inverse)
         self.A, self.B = self.inverse @ X, self.inverse @ T
-        self.norm = np.sqrt(np.maximum(np.einsum("ij,ij->j", X, self.A), 1e-300))
-        self.test_norm = np.sqrt(np.maximum(np.einsum("ij,ij->j", T, self.B), 1e-300))
-        self.rho, self.share = float(self.norm.max()), C * self.s * self.norm**2
+        self._measure(np.einsum("ij,ij->j", X, self.A), np.einsum("ij,ij->j", T, self.B))
+
+    def _measure(self, square: np.ndarray, test_square: np.ndarray) -> None:
+        """Set the lengths from their squares, (n,) and (n_test,)."""
+        self.norm, self.test_norm = (np.sqrt(np.maximum(each, 1e-300)) for each in (square, test_square))
+        self.rho, self.share = float(self.norm.max()), self.C * self.s * self.norm**2
+
+    def remove(self, line: int, X: np.ndarray, T: np.ndarray) -> None:
+        """Take one line out by a rank-one update, at the S there is: a fraction of the work of a curvature of its own.
+
+        X (k − 1, n) and T (k − 1, n_test): what remains, with the last line in the place of the removed one.
+        """
+        pivot = self.inverse[line].copy()
+        lengths = zip((self.norm, self.test_norm), (self.A, self.B), strict=True)
+        self._measure(*(norm**2 - array[line] ** 2 / pivot[line] for norm, array in lengths))
+        self.inverse, self.A, self.B = (_without(each, line, pivot) for each in (self.inverse, self.A, self.B))
+        self.inverse[:, line] = self.inverse[:, -1]
+        self.inverse = self.inverse[:, :-1]
+        self.h = np.diagonal(self.inverse)
+        self.X, self.T = X, T
 
     def without(self, v: np.ndarray, lines: np.ndarray) -> np.ndarray:
         """H_j⁻¹g from v = H⁻¹g, (c, k), for each of ``lines`` (c,): kept at 0 where the line j has been removed."""
         return v - self.inverse[lines] * (v[np.arange(len(lines)), lines] / self.h[lines])[:, None]
+
+
+def _without(array: np.ndarray, line: int, pivot: np.ndarray) -> np.ndarray:
+    """H_j⁻¹V (k − 1, m) from ``array`` H⁻¹V (k, m), which it overwrites, and ``pivot`` H⁻¹e_j (k,)."""
+    array = blas.dger(-1 / pivot[line], array[line].copy(), pivot, a=array.T, overwrite_a=1).T
+    array[line] = array[-1]
+    return array[:-1]
