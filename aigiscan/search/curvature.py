@@ -1,4 +1,4 @@
-"""The curvature of one fit, which all candidates of a step or two of the greedy search share.
+"""The curvature of one fit, which all candidates of one or a few steps of the greedy search share.
 
 ``H = D + C X S Xᵀ``: D the penalty (1 per column, 0 for the intercept), S = p(1 − p) of the training images. Lengths of
 weights are meant in the norm of H, lengths of images and gradients in that of H⁻¹.
@@ -45,6 +45,10 @@ class Curvature:
         """Set the lengths from their squares, (n,) and (n_test,)."""
         self.norm, self.test_norm = (np.sqrt(np.maximum(each, 1e-300)) for each in (square, test_square))
         self.rho, self.share = float(self.norm.max()), self.C * self.s * self.norm**2
+
+    def changed(self, p: np.ndarray) -> float:
+        """How far S is from what it would be at these p (n,): root mean square of the relative differences."""
+        return float(np.sqrt(np.mean((p * (1 - p) / self.s - 1) ** 2)))
 
     def remove(self, line: int, X: np.ndarray, T: np.ndarray) -> None:
         """Take one line out by a rank-one update, at the S there is: a fraction of the work of a curvature of its own.

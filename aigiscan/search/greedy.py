@@ -13,7 +13,8 @@ the current fit instead of the candidate's own, kept where w_j = 0. Both steps l
 
 to which a start adds the r of the fit that it began from. (The penalty's gradient changes by Dδ = Hδ − C X S u, and of
 Hδ nothing is left but the old gradient, which it cancels, and a multiple of e_j, which does not count.) None of this
-asks that H is the curvature at w itself: every second step keeps that of the step before, less the column removed.
+asks that H is the curvature at w itself: while S changes little, a step keeps that of the one before, less the column
+removed.
 
 From r alone follows how far the optimum can be, hence an interval for each candidate's score and log loss
 (:mod:`aigiscan.search.bounds`). Whoever cannot be the best any more is out; the others take chord steps until one is
@@ -43,8 +44,9 @@ EXACT = 2e-10
 LOSS_KNOWN = 1e-7
 #: Chord steps after which a candidate gets a fit of its own.
 CHORDS = 12
-#: Steps that share one curvature: with two, three candidates in ten take a chord step more; with three, far more do.
-SHARED = 2
+#: A curvature is shared by so many steps at most, so that no rounding adds up, and while S has changed by less than
+#: CHANGED (:meth:`Curvature.changed`): beyond, more chord steps cost what this saves.
+SHARED, CHANGED = 8, 0.08
 #: So many of the likely best take their chord step first: the better the best is known, the more others drop out.
 FIRST = 16
 #: Numbers per block of (candidates × images): small blocks stay in the cache, large ones make better products.
@@ -159,6 +161,7 @@ class GreedySearch:
     fit: Fits
     loss_bound: LossBound
     _removed: int
+    _fresh = -SHARED  # the step of the last curvature
 
     def __init__(self, problem: Problem, options: SearchOptions, *, removed: Sequence[int] = (), threads: int = 1):
         self.options, self.threads, self.counters = options, threads, Counters()
@@ -210,14 +213,14 @@ class GreedySearch:
         return self._blas.limit(limits=self.threads or None, user_api="blas")
 
     def _refresh(self) -> None:
-        """The curvature at the current fit or the one before, and one Newton step with it: no error adds up."""
+        """The curvature near the current fit, and one Newton step with it: no rounding adds up over the steps."""
         penalty = (self.column >= 0).astype(float)
         margins = self.weights @ self.X
         p = sigmoid(margins)
-        if self.counters.steps % SHARED:
+        if self.counters.steps < self._fresh + SHARED and self.curvature.changed(p) < CHANGED:
             self.curvature.remove(self._removed, self.X, self.T)
         else:
-            self.curvature = Curvature(self.X, self.T, penalty, self.options.C, p)
+            self.curvature, self._fresh = Curvature(self.X, self.T, penalty, self.options.C, p), self.counters.steps
         step = self.curvature.inverse @ (self.X @ (self.options.C * p) + self.weights * penalty)
         self.weights = self.weights - step
         self.fit = Fits(self.weights, *self._moved(margins, p, -step @ self.X), self.weights @ self.T)
